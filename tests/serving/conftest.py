@@ -1,0 +1,99 @@
+"""Small model artifacts, built once for all tests of serving."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, save_model
+
+from serving.runtime.contract import Contract, FeatureLookup, OutputSource
+from serving.runtime.signature import Signature, Tensor
+
+SIGNATURE = Signature(
+    inputs=(Tensor("distance", "FP32"), Tensor("hour", "INT64"), Tensor("carrier", "BYTES")),
+    outputs=(Tensor("label", "INT64"), Tensor("probability", "FP32")),
+)
+
+
+def write_artifact(folder: Path, bias: float = 0.0, **contract: Any) -> Path:
+    """Write an artifact: probability = distance / 1000 + bias, 0.25 more for UA; label = probability > 0.5."""
+    folder.mkdir(parents=True, exist_ok=True)
+    nodes = [
+        helper.make_node("LabelEncoder", ["carrier"], ["extra"], domain="ai.onnx.ml", keys_strings=["UA"],
+                         values_floats=[0.25], default_float=0.0),
+        helper.make_node("Cast", ["hour"], ["hourf"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["hourf", "zero"], ["nothing"]),
+        helper.make_node("Div", ["distance", "thousand"], ["share"]),
+        helper.make_node("Add", ["share", "extra"], ["sum"]),
+        helper.make_node("Add", ["sum", "bias"], ["biased"]),
+        helper.make_node("Add", ["biased", "nothing"], ["whole"]),
+        helper.make_node("Clip", ["whole", "low", "high"], ["one"]),
+        helper.make_node("Sub", ["high1", "one"], ["other"]),
+        helper.make_node("Concat", ["other", "one"], ["probabilities"], axis=1),
+        helper.make_node("ArgMax", ["probabilities"], ["label"], axis=1, keepdims=0),
+    ]  # fmt: skip
+
+    def constant(name: str, value: float, dims: list[int]) -> Any:
+        return helper.make_tensor(name, TensorProto.FLOAT, dims, [value])
+
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [
+            helper.make_tensor_value_info("distance", TensorProto.FLOAT, [None, 1]),
+            helper.make_tensor_value_info("hour", TensorProto.INT64, [None, 1]),
+            helper.make_tensor_value_info("carrier", TensorProto.STRING, [None, 1]),
+        ],
+        [
+            helper.make_tensor_value_info("label", TensorProto.INT64, [None]),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 2]),
+        ],
+        [
+            constant("zero", 0.0, [1]),
+            constant("thousand", 1000.0, [1]),
+            constant("bias", bias, [1]),
+            constant("low", 0.0, []),
+            constant("high", 1.0, []),
+            constant("high1", 1.0, [1]),
+        ],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    save_model(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(folder / "model.onnx"))
+    SIGNATURE.write(folder)
+    Contract(kind="onnx", outputs={"probability": OutputSource("probabilities", 1)}, **contract).write(folder)
+    (folder / "requirements.txt").write_text("onnxruntime\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of three inputs; read only."""
+    return write_artifact(tmp_path_factory.mktemp("artifact") / "small")
+
+
+@pytest.fixture
+def make_artifact(tmp_path: Path) -> Callable[..., Path]:
+    """A maker of artifacts in a folder of the test: make_artifact(name, bias=…, capture=…)."""
+
+    def make(name: str = "model", bias: float = 0.0, **contract: Any) -> Path:
+        return write_artifact(tmp_path / name, bias, **contract)
+
+    return make
+
+
+@pytest.fixture
+def lookup() -> FeatureLookup:
+    """Features of a route: `distance` comes from the store."""
+    return FeatureLookup("routes", {"route": "BYTES"}, {"distance": "routes:distance"})
+
+
+@pytest.fixture
+def rows() -> dict[str, np.ndarray[Any, Any]]:
+    """Two rows for the small model: probabilities 0.1 and 0.85."""
+    return {
+        "distance": np.array([100, 600], np.float32),
+        "hour": np.array([9, 17], np.int64),
+        "carrier": np.array(["AA", "UA"], object),
+    }
