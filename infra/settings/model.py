@@ -1,0 +1,352 @@
+"""The settings of one stack: a frozen, typed value that states everything a person may choose.
+
+Every field says its meaning, its unit and its range; the editor's schema, `docs/settings.md` and the error messages
+are all made from here. Defaults suit the `local` target on 2 cores and 8 GiB. The model reads no file and no clock:
+`infra.settings.sources` brings the values, `infra.settings.problems` turns what is refused into messages for people.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic.alias_generators import to_camel
+
+MODEL_NAME = r"^[a-z][a-z0-9-]{1,40}$"
+RESERVED_MODEL_NAMES = frozenset({"shared"})
+"""Names that a model may not have: a serving group of that name exists already."""
+
+_NAME = r"^[a-z][a-z0-9-]{0,30}$"
+
+Layer = Literal["foundation", "releases"]
+StrategyKind = Literal["all-at-once", "canary", "blue-green", "shadow", "ab"]
+Parameter = bool | int | float | str
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, unknown keys refused, keys in camel case."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=False,
+        validate_by_alias=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+def _listed(value: object) -> object:
+    """Settings name sequences as lists; tuples are only how a frozen value holds them."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Port = Annotated[int, Field(ge=1024, le=65535)]
+
+
+class Ports(Section):
+    """TCP ports on the loopback interface; all distinct. Defaults stay below the range of outgoing connections."""
+
+    offset: Annotated[int, Field(ge=0, le=20000)] = 0
+    """Added to every port that is not stated, so that a second stack fits beside the first."""
+    registry: Port = 5000
+    """MLflow server."""
+    feature_store: Port = 6566
+    """Feast online feature server."""
+    ray_gcs: Port = 6379
+    """Ray control store: the address that drivers and jobs connect to."""
+    ray_dashboard: Port = 8265
+    """Ray pages and the job API."""
+    ray_node_manager: Port = 6380
+    """Ray node manager (gRPC)."""
+    ray_object_manager: Port = 6381
+    """Ray object manager (gRPC)."""
+    ray_agent: Port = 6382
+    """Ray dashboard agent (HTTP)."""
+    ray_agent_grpc: Port = 6383
+    """Ray dashboard agent (gRPC)."""
+    ray_runtime_env: Port = 6384
+    """Ray runtime environment agent."""
+    ray_metrics: Port = 8085
+    """Metrics of Ray and of Ray Serve."""
+    ray_autoscaler_metrics: Port = 8086
+    """Metrics of Ray's autoscaler."""
+    ray_dashboard_metrics: Port = 8087
+    """Metrics of Ray's dashboard."""
+    ray_workers_first: Annotated[int, Field(ge=1024, le=65000)] = 20000
+    """First of the 400 ports that Ray's workers take (gRPC)."""
+    serve_replicas_first: Annotated[int, Field(ge=1024, le=65000)] = 21000
+    """First of the 200 ports that serving replicas take behind HAProxy."""
+    inference: Port = 8000
+    """Predictions (HAProxy)."""
+    control: Port = 8090
+    """Rollout controller."""
+    metrics: Port = 9090
+    """Prometheus."""
+    haproxy_stats: Port = 8404
+    """HAProxy statistics page."""
+    haproxy_metrics: Port = 9101
+    """HAProxy metrics."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shift(cls, values: object) -> object:
+        """Add the offset to the ports that are not stated."""
+        if not isinstance(values, dict):
+            return values
+        try:
+            offset = int(values.get("offset", 0))
+        except (TypeError, ValueError):
+            return values
+        shifted = {
+            field.alias: field.default + offset
+            for name, field in cls.model_fields.items()
+            if name != "offset" and field.alias not in values
+        }
+        return {**shifted, **values}
+
+    def ranges(self) -> Iterator[tuple[str, int, int]]:
+        """Each setting with the first and the last port that it takes."""
+        for name, field in type(self).model_fields.items():
+            if name == "offset":
+                continue
+            first = getattr(self, name)
+            yield field.alias or name, first, first + PORTS_TAKEN.get(name, 1) - 1
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Ports:
+        taken = sorted(self.ranges(), key=lambda entry: entry[1])
+        for (name, _, last), (other, first, _) in itertools.pairwise(taken):
+            if first <= last:
+                raise ValueError(f"{name} and {other} both take port {first}; ports must be distinct")
+        return self
+
+
+PORTS_TAKEN = {"ray_workers_first": 400, "serve_replicas_first": 200}
+"""How many consecutive ports a setting takes, where it is more than one."""
+
+
+class Cluster(Section):
+    """The Ray cluster that trains and serves."""
+
+    logical_cpus: Annotated[int, Field(ge=4, le=4096)] = 16
+    """CPUs that Ray hands out. More than there are, since serving replicas mostly wait."""
+    object_store_mb: Annotated[int, Field(ge=80, le=1_000_000)] = 150
+    """Shared memory for Ray objects, MiB."""
+
+
+class Registry(Section):
+    """The model registry and experiment tracking server (MLflow)."""
+
+    username: Annotated[str, Field(pattern=_NAME)] = "mlops"
+    """User name beside the generated password."""
+
+
+class FeatureStore(Section):
+    """The feature store (Feast)."""
+
+    deadline_ms: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """How long a prediction waits for online features, milliseconds."""
+
+
+class Replicas(Section):
+    """How many processes serve a group, and when there are more of them."""
+
+    min: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Fewest replicas."""
+    max: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Most replicas."""
+    target_ongoing: Annotated[int, Field(ge=1, le=1000)] = 32
+    """Requests in flight per replica that autoscaling aims at."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Replicas:
+        if self.max < self.min:
+            raise ValueError(f"max ({self.max}) must not be less than min ({self.min})")
+        return self
+
+
+class Capture(Section):
+    """Record of predictions for drift, quality and audit."""
+
+    enabled: bool = True
+    """Whether predictions are captured."""
+    rotate_seconds: Annotated[int, Field(ge=1, le=86_400)] = 60
+    """A file is closed after this time, seconds."""
+    rotate_rows: Annotated[int, Field(ge=100, le=10_000_000)] = 50_000
+    """A file is closed after this many rows."""
+    retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """Captures are kept this long, days. EU AI Act Art. 19 asks deployers of high-risk systems for at least 183."""
+    queue_rows: Annotated[int, Field(ge=100, le=10_000_000)] = 20_000
+    """Rows that wait to be written; beyond it rows are dropped and counted, never requests."""
+
+
+class Batching(Section):
+    """Joining of requests that wait at the same moment into one model call."""
+
+    max_rows: Annotated[int, Field(ge=1, le=100_000)] = 64
+    """Most rows in one model call."""
+    wait_ms: Annotated[float, Field(ge=0, le=1000)] = 0
+    """How long a request waits for company, milliseconds; 0 joins only what waits already."""
+
+
+class Rollout(Section):
+    """How releases are waited for."""
+
+    wait: bool = True
+    """Whether `up` waits until a release is promoted."""
+    timeout_seconds: Annotated[int, Field(ge=10, le=86_400)] = 1800
+    """How long a release may take, seconds."""
+
+
+class Inference(Section):
+    """Serving of predictions."""
+
+    max_body_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)] = 4_194_304
+    """Largest request body, bytes."""
+    max_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Most rows in one request."""
+    request_seconds: Annotated[float, Field(gt=0, le=3600)] = 30
+    """Deadline of a request, seconds."""
+    replicas: Replicas = Replicas()
+    """Replicas of the shared serving group."""
+    capture: Capture = Capture()
+    batching: Batching = Batching()
+    rollout: Rollout = Rollout()
+
+
+class Monitoring(Section):
+    """Metrics and alert rules (Prometheus)."""
+
+    scrape_seconds: Annotated[int, Field(ge=1, le=300)] = 15
+    """Time between two scrapes, seconds."""
+    retention_days: Annotated[int, Field(ge=1, le=3650)] = 15
+    """Metrics are kept this long, days."""
+    username: Annotated[str, Field(pattern=_NAME)] = "mlops"
+    """User name beside the generated password."""
+
+
+class Step(Section):
+    """One step of a gradual rollout."""
+
+    weight: Annotated[float, Field(gt=0, le=100)]
+    """Share of the traffic that the candidate gets, per cent."""
+    minutes: Annotated[float, Field(ge=0, le=10_080)]
+    """How long the step lasts, minutes."""
+
+
+class Strategy(Section):
+    """How a new version takes over."""
+
+    kind: StrategyKind = "all-at-once"
+    """`all-at-once`, `canary`, `blue-green`, `shadow` or `ab`."""
+    steps: Annotated[tuple[Step, ...], BeforeValidator(_listed)] = ()
+    """Steps of a gradual strategy."""
+    bake_minutes: Annotated[float, Field(ge=0, le=10_080)] = 0
+    """How long the previous version stays warm after promotion, minutes."""
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> Strategy:
+        if self.kind == "all-at-once" and self.steps:
+            raise ValueError("strategy all-at-once takes no steps; name another kind or leave them out")
+        weights = [step.weight for step in self.steps]
+        if weights != sorted(weights):
+            raise ValueError(f"the weights of the steps must not fall, they are {weights}")
+        return self
+
+
+def _version(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class Model(Section):
+    """One model: a folder under `training/` and how this stack trains and serves it."""
+
+    folder: Annotated[str, Field(min_length=1, max_length=200)]
+    """Folder of the model, relative to the project; it holds `model.py`."""
+    version: Annotated[str, Field(pattern=r"^(latest|[1-9][0-9]{0,8})$"), BeforeValidator(_version)] = "latest"
+    """`latest` (the newest that passed its evaluation) or a registered version number."""
+    seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 7
+    """Seed of the training run."""
+    group: Literal["shared", "own"] = "shared"
+    """Serving group: `shared`, or `own` for scaling, hardware and isolation of its own."""
+    replicas: Replicas = Replicas()
+    """Replicas of the model's own serving group; with `shared` see inference.replicas."""
+    schedule: str | None = None
+    """When the model is trained again: five cron fields in UTC."""
+    strategy: Strategy = Strategy()
+    params: dict[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_.]{0,80}$")], Parameter] = {}
+    """Training parameters that differ from those of the folder."""
+
+    @field_validator("folder")
+    @classmethod
+    def _inside(cls, value: str) -> str:
+        path = PurePosixPath(value)
+        if path.is_absolute() or ".." in path.parts or path.as_posix() != value:
+            raise ValueError("must be a plain path inside the project, such as training/examples/flight_delay")
+        return value
+
+    @field_validator("schedule")
+    @classmethod
+    def _cron(cls, value: str | None) -> str | None:
+        if value is not None:
+            from croniter import croniter  # most stacks have no schedule, and a preview pays for each import
+
+            if len(value.split()) != 5 or not croniter.is_valid(value):
+                raise ValueError("must be five cron fields (minute hour day month weekday), such as 30 3 * * 1")
+        return value
+
+    @model_validator(mode="after")
+    def _replicas_need_own(self) -> Model:
+        if self.group == "shared" and self.replicas != Replicas():
+            raise ValueError("replicas need `group: own`; the shared group is set by inference.replicas")
+        return self
+
+
+class Settings(Section):
+    """All settings of one stack."""
+
+    baseline: Annotated[str, Field(pattern=_NAME)] | None = None
+    """Baseline in `stacks/baselines` that this stack extends."""
+    target: Literal["local"] = "local"
+    """Where the platform runs."""
+    environment: Annotated[str, Field(pattern=_NAME)] = "local"
+    """Name of the environment."""
+    client: Annotated[str, Field(pattern=_NAME)] = "default"
+    """Whose environment it is."""
+    layers: Annotated[tuple[Layer, ...], Field(min_length=1), BeforeValidator(_listed)] = ("foundation", "releases")
+    """What this stack holds: the platform (`foundation`), the models (`releases`), or both."""
+    ports: Ports = Ports()
+    cluster: Cluster = Cluster()
+    registry: Registry = Registry()
+    feature_store: FeatureStore = FeatureStore()
+    inference: Inference = Inference()
+    monitoring: Monitoring = Monitoring()
+    models: dict[Annotated[str, Field(pattern=MODEL_NAME)], Model] = {}
+    """The models of this stack by name."""
+
+    @field_validator("layers")
+    @classmethod
+    def _layers_known(cls, value: tuple[Layer, ...]) -> tuple[Layer, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("names a layer twice")
+        if "foundation" not in value:
+            raise ValueError("target local holds the foundation in the same stack: name foundation as well")
+        return value
+
+    @field_validator("models")
+    @classmethod
+    def _names_free(cls, value: dict[str, Model]) -> dict[str, Model]:
+        for name in sorted(RESERVED_MODEL_NAMES & value.keys()):
+            raise ValueError(f"{name!r} is the name of the shared serving group; choose another name for the model")
+        return value
+
+
+def model_name_allowed(name: str) -> bool:
+    """Whether a model may have this name."""
+    return re.fullmatch(MODEL_NAME, name) is not None and name not in RESERVED_MODEL_NAMES
