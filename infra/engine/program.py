@@ -1,0 +1,100 @@
+"""Runs one Pulumi program for `language_host`, in a process of its own.
+
+It reads its orders, one JSON document, from standard input: they hold configuration in plain, which an argument list
+would show to everyone on the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import runpy
+import sys
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pulumi.runtime
+
+PROGRAM_SHOWED_ITS_ERROR = 32
+
+
+def own_frames(error: BaseException, program: Path) -> str:
+    """Format a traceback from the program's first frame on, without the frames that lead to it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    for index, frame in enumerate(frames):
+        if Path(frame.filename).is_relative_to(program):
+            return "".join(traceback.format_exception(error, limit=index - len(frames)))
+    return "".join(traceback.format_exception(error))
+
+
+def configure(order: dict[str, Any]) -> None:
+    """Give the SDK its connection, names and configuration."""
+    # The SDK, and processes that a program starts, look for configuration in the environment.
+    os.environ["PULUMI_CONFIG"] = json.dumps(order["config"])
+    os.environ["PULUMI_CONFIG_SECRET_KEYS"] = json.dumps(order["secret_keys"])
+    if not os.environ.get("MLOPS_PROGRAM_DEBUG"):
+        # Each is a call to the engine, several a resource, and half of a large program's time; nobody sees them
+        # without --debug.
+        pulumi.log.debug = lambda *_args, **_kwargs: None
+    pulumi.runtime.set_all_config(order["config"], order["secret_keys"])
+    pulumi.runtime.configure(
+        pulumi.runtime.Settings(
+            monitor=order["monitor"],
+            engine=order["engine"],
+            project=order["project"],
+            stack=order["stack"],
+            parallel=order["parallel"],
+            dry_run=order["dry_run"],
+            organization=order["organization"],
+            root_directory=order["root_directory"],
+        )
+    )
+
+
+def run(order: dict[str, Any]) -> int:
+    """Run the program of an order and return the process's exit status."""
+    configure(order)
+    program = Path(order["program"]).resolve()
+    sys.argv = [order["program"], *order["arguments"]]
+    os.chdir(order["directory"])
+    # Nothing to tell the user there: a failed resource leaves futures that nobody awaits, by design of the SDK.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+
+    def execute() -> None:
+        runpy.run_path(order["program"], run_name="__main__")
+
+    threads = ThreadPoolExecutor(max_workers=max(order["parallel"], 1) * 4)
+    loop.set_default_executor(threads)
+    try:
+        loop.run_until_complete(pulumi.runtime.run_in_stack(execute))
+    except pulumi.RunError as error:
+        pulumi.log.error(str(error))
+        return 1
+    except Exception as error:  # noqa: BLE001 - whatever a program raises is shown to its author
+        pulumi.log.error(f"Program failed with an unhandled exception:\n{own_frames(error, program)}")
+        return PROGRAM_SHOWED_ITS_ERROR
+    finally:
+        threads.shutdown(wait=True)
+        loop.close()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+def main() -> int:
+    """Read an order and carry it out."""
+    order = json.loads(sys.stdin.buffer.read())
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    return run(order)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
