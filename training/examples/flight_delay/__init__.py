@@ -1,0 +1,1 @@
+"""Departure delays from New York: see `model.py`."""

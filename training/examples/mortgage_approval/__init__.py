@@ -1,0 +1,1 @@
+"""Mortgage approval in Boston: see `model.py`."""
