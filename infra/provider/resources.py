@@ -1,0 +1,10 @@
+"""The table of this provider's resources."""
+
+from infra.provider.process import ProcessResource
+from infra.provider.random_token import TokenResource
+from infra.provider.resource import Resource
+
+
+def resources() -> dict[str, Resource]:
+    """Return every resource by the last part of its type token."""
+    return {"Process": ProcessResource(), "Token": TokenResource()}
