@@ -1,0 +1,233 @@
+"""Micro-batching that costs nothing when idle: what arrives within one turn of the event loop runs as one batch.
+
+A request alone runs at once. Under load the requests that became readable together are joined, because a call of the
+model costs more than its rows. Models that take long run in a thread, and what arrives meanwhile forms the next batch.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.counters import Slot
+from serving.protocol.errors import ProtocolError
+from serving.protocol.request import Decoded
+from serving.runtime.model import Model
+
+log = logging.getLogger(__name__)
+
+# A model whose batches take longer than this many seconds leaves the event loop, which also answers health checks.
+INLINE_SECONDS = 0.005
+
+Outputs = dict[str, NDArray[Any]]
+
+
+@dataclass(slots=True)
+class Item:
+    """One request that waits for its outputs. `started` is in seconds of the monotonic performance clock."""
+
+    request: Decoded
+    id: str
+    started: float
+    future: "asyncio.Future[Outputs]"
+
+
+@dataclass(slots=True)
+class Batch:
+    """A batch that was answered: what capture takes over. Arrays hold the rows of all items in order."""
+
+    items: list[Item]
+    inputs: Outputs
+    outputs: Outputs
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a batcher.
+
+    `rows` of one batch; `wait` seconds to fill one while under load (0: never wait); `pending` requests that may wait
+    before more are refused; `seconds` a request may take.
+    """
+
+    rows: int = 64
+    wait: float = 0.0
+    pending: int = 1024
+    seconds: float = 10.0
+
+
+@dataclass(slots=True)
+class Batcher:
+    """The queue of one model version. All methods belong to the event loop."""
+
+    model: Model
+    slot: Slot
+    limits: Limits
+    executor: Executor
+    captured: Callable[[Batch], None] | None = None
+    name: str = ""
+    _pending: deque[Item] = field(default_factory=deque)
+    _scheduled: bool = False
+    _running: bool = False
+    _joined: bool = False
+    _seconds: float = 0.0
+    _sweeper: asyncio.TimerHandle | None = None
+    _flying: list[Item] = field(default_factory=list)
+
+    def submit(self, request: Decoded, identifier: str, started: float) -> "asyncio.Future[Outputs]":
+        """Queue a checked request and return the future of its outputs, an array per output of the signature.
+
+        Raises:
+            ProtocolError: 503 when too many requests wait already.
+        """
+        if len(self._pending) >= self.limits.pending:
+            self.slot.count("overload")
+            raise ProtocolError(
+                503, f"model {self.name!r}: {len(self._pending)} requests wait already; try again later"
+            )
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outputs] = loop.create_future()
+        self._pending.append(Item(request, identifier, started, future))
+        if not self._scheduled and not self._running:
+            self._scheduled = True
+            if self.limits.wait and self._joined:
+                loop.call_later(self.limits.wait, self._flush)
+            else:
+                loop.call_soon(self._flush)
+        return future
+
+    def measured(self, seconds: float) -> None:
+        """Say how long one batch took; decides where the next one runs."""
+        # A slow start is forgotten within a few batches, a lasting change is noticed as fast.
+        self._seconds = seconds if self._seconds == 0 else 0.7 * self._seconds + 0.3 * seconds
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        while self._pending and not self._running:
+            items = self._take()
+            if not items:
+                continue
+            self._joined = len(items) > 1
+            if self._seconds > INLINE_SECONDS:
+                self._running = True
+                self._flying = items
+                self._watch()
+                loop = asyncio.get_running_loop()
+                loop.run_in_executor(self.executor, self._run, items).add_done_callback(self._landed)
+            else:
+                started = time.perf_counter()
+                results = self._run(items)
+                self.measured(time.perf_counter() - started)
+                self._answer(results)
+
+    def _take(self) -> list[Item]:
+        """Take items for one batch; a request larger than the batch's bound runs alone."""
+        items: list[Item] = []
+        rows = 0
+        while self._pending:
+            item = self._pending[0]
+            if items and rows + item.request.rows > self.limits.rows:
+                break
+            self._pending.popleft()
+            if not item.future.done():
+                items.append(item)
+                rows += item.request.rows
+        return items
+
+    def _run(self, items: list[Item]) -> list[Batch | tuple[Item, Exception]]:
+        """Run a batch; if it fails, run each request alone, so that only the one at fault fails."""
+        try:
+            inputs = self._join([item.request for item in items])
+            outputs = self.model.predict(inputs)
+            return [Batch(items, inputs, outputs, time.perf_counter())]
+        except Exception as error:  # noqa: BLE001 - a model may raise anything
+            if len(items) == 1:
+                return [(items[0], error)]
+        return [result for item in items for result in self._run([item])]
+
+    def _join(self, requests: Sequence[Decoded]) -> Outputs:
+        arrays: Outputs = {}
+        for index, tensor in enumerate(self.model.signature.inputs):
+            parts = [request.columns[index] for request in requests]
+            if len(parts) == 1:
+                part = parts[0]
+            elif all(type(part) is list for part in parts):
+                part = [value for column in parts for value in column or ()]
+            else:
+                part = np.concatenate([np.asarray(column, tensor.dtype) for column in parts])
+            arrays[tensor.name] = part if isinstance(part, np.ndarray) else np.array(part, tensor.dtype)
+        return arrays
+
+    def _landed(self, future: "asyncio.Future[list[Batch | tuple[Item, Exception]]]") -> None:
+        self._running = False
+        self._flying = []
+        results = future.result()
+        for result in results:
+            if isinstance(result, Batch):
+                self.measured(result.ended - min(item.started for item in result.items))
+        self._answer(results)
+        self._flush()
+
+    def _answer(self, results: list[Batch | tuple[Item, Exception]]) -> None:
+        for result in results:
+            if isinstance(result, Batch):
+                self._deliver(result)
+                continue
+            item, error = result
+            self.slot.count("failed")
+            log.warning("model %s failed on request %s: %s", self.name, item.id, error)
+            if not item.future.done():
+                item.future.set_exception(ProtocolError(500, f"model {self.name!r} failed on this request"))
+
+    def _deliver(self, batch: Batch) -> None:
+        finite = self.model.contract.nan or all(
+            array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in batch.outputs.values()
+        )
+        if finite and len(batch.items) == 1:
+            self._give(batch.items[0], batch.outputs, batch.ended)
+        else:
+            start = 0
+            for item in batch.items:
+                end = start + item.request.rows
+                part = {name: array[start:end] for name, array in batch.outputs.items()}
+                self._give(item, part, batch.ended, check=not finite)
+                start = end
+        if self.captured is not None and finite:
+            self.captured(batch)
+
+    def _give(self, item: Item, outputs: Outputs, ended: float, *, check: bool = False) -> None:
+        if item.future.done():
+            return
+        if check:
+            for name, array in outputs.items():
+                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                    self.slot.count("invalid")
+                    message = f"model {self.name!r} gave a value that is not finite in output {name!r}"
+                    item.future.set_exception(ProtocolError(500, message))
+                    return
+        self.slot.observe(ended - item.started)
+        item.future.set_result(outputs)
+
+    def _watch(self) -> None:
+        """Keep a timer while a batch runs in a thread: what takes too long is answered without it."""
+        if self._sweeper is None:
+            loop = asyncio.get_running_loop()
+            self._sweeper = loop.call_later(min(self.limits.seconds, 0.25), self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        limit = time.perf_counter() - self.limits.seconds
+        for item in (*self._flying, *self._pending):
+            if item.started < limit and not item.future.done():
+                self.slot.count("timeout")
+                message = f"model {self.name!r} did not answer within {self.limits.seconds:g} s"
+                item.future.set_exception(ProtocolError(504, message))
+        if self._running or self._pending:
+            self._watch()

@@ -1,0 +1,110 @@
+"""Which path is answered by what: built whenever a model changes, then only looked up.
+
+A table is never changed. Swapping one for the next is how a new version starts to serve, between two requests.
+"""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from serving.batching import Batch, Batcher, Limits
+from serving.capture import Capture
+from serving.counters import Counters
+from serving.protocol.v2 import Codec, model_metadata, server_metadata
+from serving.runtime.model import Model
+
+SERVER = "mlops-blueprint"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One model version, loaded and ready."""
+
+    name: str
+    version: str
+    digest: str
+    model: Model
+    codec: Codec
+    batcher: Batcher
+
+    @classmethod
+    def make(
+        cls,
+        name: str,
+        version: str,
+        digest: str,
+        model: Model,
+        *,
+        limits: Limits,
+        max_rows: int,
+        executor: Executor,
+        counters: Counters,
+        capture: Capture | None,
+    ) -> "Served":
+        """Join a loaded model with its codec, queue, counters and capture."""
+        codec = Codec(name, version, model.signature, model.contract, max_rows)
+        captured = None
+        if capture is not None:
+            sink = capture.sink(name, version, digest, model)
+
+            def captured(batch: Batch) -> None:
+                sink.offer(batch)
+
+        batcher = Batcher(model, counters.slot(name, version), limits, executor, captured, name)
+        return cls(name, version, digest, model, codec, batcher)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Answers by path. `infer` and `invocations` run a model; `documents` are complete answers to GET."""
+
+    infer: Mapping[str, Served]
+    invocations: Mapping[str, Served]
+    documents: Mapping[str, bytes]
+    index: bytes
+    models: tuple[str, ...]
+
+    @classmethod
+    def build(cls, stable: Iterable[Served], others: Iterable[Served] = (), *, release: str = "0") -> "Table":
+        """Build it.
+
+        Args:
+            stable: the version of each model that answers without a version in the path.
+            others: versions that are reached by their number only (the previous ones that are kept warm).
+            release: the server's own version, for GET /v2.
+        """
+        infer: dict[str, Served] = {}
+        invocations: dict[str, Served] = {}
+        documents: dict[str, bytes] = {}
+        stable = sorted(stable, key=lambda served: served.name)
+        versions: dict[str, list[str]] = {}
+        for served in [*stable, *others]:
+            root = f"/v2/models/{served.name}/versions/{served.version}"
+            if root in documents:
+                continue
+            versions.setdefault(served.name, []).append(served.version)
+            infer[f"{root}/infer"] = served
+            invocations[f"{root}/invocations"] = served
+            documents[root] = _metadata(served, [served.version])
+            documents[f"{root}/ready"] = orjson.dumps({"name": served.name, "version": served.version, "ready": True})
+        for served in stable:
+            root = f"/v2/models/{served.name}"
+            infer[f"{root}/infer"] = served
+            invocations[f"{root}/invocations"] = served
+            documents[root] = _metadata(served, versions[served.name])
+            documents[f"{root}/ready"] = orjson.dumps({"name": served.name, "ready": True})
+        documents["/v2"] = documents["/v2/"] = orjson.dumps(server_metadata(SERVER, release))
+        names = tuple(served.name for served in stable)
+        documents["/v2/models"] = orjson.dumps({"models": names})
+        index = [{"name": s.name, "version": s.version, "state": "READY", "reason": ""} for s in stable]
+        return cls(infer, invocations, documents, orjson.dumps(index), names)
+
+
+def _metadata(served: Served, versions: list[str]) -> bytes:
+    platform = {"onnx": "onnxruntime_onnx", "pyfunc": "mlflow_pyfunc"}[served.model.contract.kind]
+    document: dict[str, Any] = model_metadata(served.name, versions, platform, served.model.signature)
+    document["parameters"] = {"digest": served.digest, "version": served.version}
+    return orjson.dumps(document)
