@@ -1,0 +1,114 @@
+"""Commands about the project itself: `test`, `bench`, `doctor`, `pulumi`, `env`."""
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from infra.cli.context import DEFAULT_STACK, PROJECT
+from infra.cli.output import CommandFailed, err, print_json, print_table, say
+from infra.engine import doctor as checks
+from infra.engine.environment import engine_environment
+from infra.engine.tools import ensure
+
+_PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+_EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+_FAST = "not engine and not local and not slow"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command("test", context_settings=_EXTRA)(check)
+    app.command(context_settings=_EXTRA)(bench)
+    app.command()(doctor)
+    app.command(context_settings=_PASS_THROUGH)(pulumi)
+    app.command()(env)
+
+
+def check(
+    context: typer.Context,
+    fast: Annotated[bool, typer.Option("--fast", help="Only what fits between two edits (≤ 1 min).")] = False,
+) -> None:
+    """Run every check: lint, formatting, strict types, import contracts, tests. Further arguments go to pytest."""
+    if not fast:
+        ensure("pulumi", say)
+        ensure("prometheus", say)
+    python = sys.executable
+    scripts = os.path.dirname(python)  # noqa: PTH120 - not resolved: a virtual environment's python is a link
+    steps = [
+        ("lint", [f"{scripts}/ruff", "check", "."]),
+        ("format", [f"{scripts}/ruff", "format", "--check", "."]),
+        ("types", [python, "-m", "mypy"]),
+        ("import contracts", [f"{scripts}/lint-imports"]),
+        ("tests", [python, "-m", "pytest", "--durations=15", *(["-m", _FAST] if fast else []), *context.args]),
+    ]
+    failed = []
+    for name, command in steps:
+        say(f"── {name}")
+        begin = time.monotonic()
+        code = subprocess.run(command, cwd=PROJECT, check=False).returncode
+        say(f"── {name}: {'ok' if code == 0 else f'failed ({code})'} in {time.monotonic() - begin:.0f} s")
+        if code != 0:
+            failed.append(name)
+    if failed:
+        raise CommandFailed(f"failed: {', '.join(failed)}")
+
+
+def bench(
+    context: typer.Context,
+    what: Annotated[
+        str, typer.Argument(help="serving: requests/s and latency beside peers; up: time and memory of `up`.")
+    ],
+) -> None:
+    """Measure, with peers in the same run. Further arguments go to the benchmark (try --help)."""
+    known = sorted(path.stem for path in (PROJECT / "benchmarks").glob("*.py") if not path.stem.startswith("_"))
+    known.remove("load")
+    if what not in known:
+        raise CommandFailed(f"no benchmark {what!r}; there are: {', '.join(known)}", exit_code=2)
+    command = [sys.executable, "-m", f"benchmarks.{what}", *context.args]
+    code = subprocess.run(command, cwd=PROJECT, check=False).returncode
+    if code != 0:
+        raise CommandFailed(f"benchmark {what} ended with exit code {code}")
+
+
+def doctor(
+    stack: Annotated[str, typer.Argument(help="Stack whose ports are checked.")] = DEFAULT_STACK,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Say what is missing or odd on this machine, and how to mend it."""
+    results = checks.run(PROJECT, stack)
+    failed = [check for check in results if check.status == "fail"]
+    if as_json:
+        print_json({"ok": not failed, "checks": [check.as_dict() for check in results]})
+    else:
+        signs = {"ok": "✓", "warn": "!", "fail": "✗"}
+        print_table(
+            "This machine",
+            ["", "check", "found", "what to do"],
+            [(signs[check.status], check.name, check.found, check.mend) for check in results],
+        )
+    if failed:
+        raise CommandFailed(
+            f"{len(failed)} of {len(results)} checks failed: {', '.join(check.name for check in failed)}"
+        )
+
+
+def pulumi(context: typer.Context) -> None:
+    """Run the Pulumi engine with this project's environment: `./mlops pulumi preview -s local`."""
+    environment = engine_environment(PROJECT, progress=say)
+    command = [environment["MLOPS_PULUMI"], *context.args]
+    os.chdir(os.environ.get("MLOPS_CALLER_DIRECTORY", PROJECT))
+    os.execve(command[0], command, environment)  # noqa: S606 - it becomes the engine, signals and exit code included
+
+
+def env() -> None:
+    """Print the environment for plain `pulumi` as shell exports: `eval "$(./mlops env)"`."""
+    environment = engine_environment(PROJECT, progress=say)
+    for name in sorted(environment):
+        if environment[name] != os.environ.get(name):
+            typer.echo(f"export {name}={shlex.quote(environment[name])}")
+    err.print("# now plain `pulumi` works here: pulumi preview -s local", style="dim")

@@ -1,0 +1,1 @@
+"""A model folder that the end-to-end tests add to their checkout."""
