@@ -27,8 +27,7 @@ def _enter_without_sdk(*packages: str) -> None:
 
 def main() -> None:
     """Serve until the engine ends the process or closes its pipe."""
-    # Ctrl-C reaches the whole process group; the engine follows it up with Cancel.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until there is something to end in order
     _enter_without_sdk("pulumi", "pulumi.runtime", "pulumi.runtime.proto")
 
     import grpc
@@ -47,6 +46,14 @@ def main() -> None:
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(Provider(resources(), cancelled, engine_address), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
+
+    def leave() -> None:
+        server.stop(grace=4.5).wait()
+        os._exit(0)
+
+    # The engine asks with SIGINT at the end of every operation, and kills five seconds later. Ctrl-C does not come this
+    # way: the plugin is a process group of its own, and the engine passes Ctrl-C on as Cancel.
+    signal.signal(signal.SIGINT, lambda _number, _frame: threading.Thread(target=leave).start())
     sys.stdout.write(f"{port}\n")
     sys.stdout.flush()
 

@@ -57,14 +57,12 @@ class Observation:
         state: The supervisor's name for its state.
         exits: How often it has ended by itself since the start.
         problem: What the probe found, or None when it is healthy.
-        age: Seconds since the current run began.
         waited: Seconds since the wait began.
     """
 
     state: str
     exits: int
     problem: str | None
-    age: float
     waited: float
 
 
@@ -82,6 +80,7 @@ def judge(seen: Observation, timeout: float, *, probed: bool, tolerated_exits: i
     """
     if seen.state in ("FATAL", "STOPPED", "UNKNOWN") or seen.exits > tolerated_exits:
         return "failed"
-    if seen.state == "RUNNING" and seen.problem is None and (probed or seen.age >= 1.0):
+    alive = seen.state == "RUNNING" or (probed and seen.state == "STARTING")  # starting: alive for less than a second
+    if alive and seen.problem is None:
         return "healthy"
     return "failed" if seen.waited >= timeout else "waiting"

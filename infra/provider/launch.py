@@ -57,10 +57,12 @@ def main(path: str) -> None:
     """Become the command described by the file at `path`.
 
     The file has `command`, `directory`, `environment` (added to the inherited one), `mark` (of the process, or null),
-    `starts` (file that records starts for the back-off, or null) and `dieWithParent`.
+    `starts` (file that records starts for the back-off, or null), `dieWithParent`, and `once` (remove the file).
     """
     with open(path) as file:  # noqa: PTH123
         launch = json.load(file)
+    if launch["once"]:
+        os.unlink(path)  # noqa: PTH108 - it holds secrets, and nobody needs it again
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SUPERVISOR_")}
     environment |= launch["environment"]
     if launch["mark"]:

@@ -285,9 +285,7 @@ def _wait(call: Call, inputs: Properties) -> None:
         if info is None:
             raise ResourceError(f"{process}: the supervisor does not know it any more; was it stopped by hand?")
         problem = health.probe(looks) or "" if info["statename"] in _LIVES else _ended(info)
-        seen = health.Observation(
-            info["statename"], exits.count(info), problem or None, info["now"] - info["start"], waited
-        )
+        seen = health.Observation(info["statename"], exits.count(info), problem or None, waited)
         tolerated = 1 if inputs["restart"]["always"] else 0
         verdict = health.judge(seen, timeout, probed=bool(looks), tolerated_exits=tolerated)
         if verdict == "healthy":

@@ -63,7 +63,13 @@ def fingerprint(inputs: Properties) -> str:
 
 
 def launch_document(
-    inputs: Properties, process_mark: str | None, starts: str | None, *, fingerprint: str = "", die: bool = True
+    inputs: Properties,
+    process_mark: str | None,
+    starts: str | None,
+    *,
+    fingerprint: str = "",
+    die: bool = True,
+    once: bool = False,
 ) -> str:
     """Return the content of a launch file, see `launch.main`."""
     document = {
@@ -73,6 +79,7 @@ def launch_document(
         "mark": process_mark,
         "starts": starts,
         "dieWithParent": die,
+        "once": once,
         "fingerprint": fingerprint,
     }
     return json.dumps(document, indent=1, sort_keys=True) + "\n"

@@ -22,10 +22,9 @@ from typing import Any
 
 from components import paths
 from infra.provider import files, marks, rendering
+from infra.provider.environment import scrubbed
 from infra.provider.resource import Call, ResourceError
 
-_INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
-"""All that supervised processes see of the environment `up` was started in: passphrases and tokens stay out."""
 _ANSWER_SECONDS = 30.0
 _START_SECONDS = 30.0
 _BAD_NAME, _ALREADY_STARTED, _NOT_RUNNING, _ALREADY_ADDED = 10, 60, 70, 90
@@ -139,9 +138,10 @@ class Supervisor:
         self._start(configuration)
 
     def _start(self, configuration: str) -> None:
-        environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        environment[marks.PROCESS] = rendering.mark(self.home, "supervisor")
-        environment[marks.SUPERVISOR] = secrets.token_hex(8)
+        environment = scrubbed() | {
+            marks.PROCESS: rendering.mark(self.home, "supervisor"),
+            marks.SUPERVISOR: secrets.token_hex(8),
+        }
         errors = f"{paths.run_directory(self.home)}/supervisor.err"
         with files.open_private(errors) as stderr:
             child = subprocess.Popen(

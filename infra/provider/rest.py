@@ -1,0 +1,76 @@
+"""JSON over HTTP, for the few addresses the provider talks to. Standard library only, since imports are start-up time.
+
+Proxies from the environment are not used: controller and dashboard are neighbours.
+"""
+
+import http.client
+import json
+import urllib.parse
+from dataclasses import dataclass
+from typing import Any
+
+from infra.provider.resource import ResourceError
+
+
+class UnreachableError(ResourceError):
+    """Nobody answers there now."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response: its status, and its body as JSON where it is JSON, else as text."""
+
+    status: int
+    body: Any
+
+    @property
+    def ok(self) -> bool:
+        """Whether the request was done."""
+        return 200 <= self.status < 300
+
+    def reason(self) -> str:
+        """Return what the server says about a refusal, for people."""
+        if isinstance(self.body, dict):
+            for name in ("error", "detail", "message", "reason"):
+                if self.body.get(name):
+                    return f"{self.status}: {self.body[name]}"
+        return f"{self.status}: {str(self.body)[:500]}"
+
+
+def request(
+    method: str, address: str, *, token: str | None = None, body: object = None, timeout: float = 15.0
+) -> Answer:
+    """Send a request and return the answer, whatever its status.
+
+    Args:
+        method: HTTP method.
+        address: Absolute address.
+        token: Bearer token.
+        body: Value to send as JSON.
+        timeout: Seconds to wait for each of connection and answer.
+
+    Raises:
+        UnreachableError: When there is no answer.
+    """
+    parts = urllib.parse.urlsplit(address)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+    headers = {"accept": "application/json"}
+    if token:
+        headers["authorization"] = f"Bearer {token}"
+    if body is not None:
+        headers["content-type"] = "application/json"
+    target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
+    try:
+        connection.request(method, target, json.dumps(body) if body is not None else None, headers)
+        response = connection.getresponse()
+        content = response.read().decode("utf-8", errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UnreachableError(f"{parts.scheme}://{parts.netloc} does not answer: {why}") from error
+    finally:
+        connection.close()
+    try:
+        return Answer(response.status, json.loads(content) if content else None)
+    except ValueError:
+        return Answer(response.status, content)
