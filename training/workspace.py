@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -24,6 +25,9 @@ def quieten() -> None:
         ("GIT_PYTHON_REFRESH", "quiet"),
     ):
         os.environ.setdefault(name, value)
+    # A plugin of SageMaker fails to make headers for a registry that is not on AWS, and says so at each request.
+    logging.getLogger("mlflow.tracking.request_header.registry").setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.model_registry").setLevel(logging.WARNING)
 
 
 def say(text: str) -> None:

@@ -1,0 +1,175 @@
+"""The registry's process: MLflow's own server application behind one password, in one process.
+
+    python -m training.registry_server --port 5000
+        environment: MLOPS_DATA_DIR, MLOPS_REGISTRY_USERNAME, MLOPS_REGISTRY_PASSWORD
+
+State lies in `<data>/registry`: `mlflow.db` (SQLite) and `artifacts/`, which clients reach only through the server
+(`mlflow-artifacts:`). `GET /health` and `GET /metrics` are open, everything else asks for HTTP basic authentication,
+which MLflow's client sends by `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`.
+
+Why not `mlflow server --app-name basic-auth`: it keeps a database of users whose admin password is set once and does
+not follow the secret of a stack; it derives a key from the password on every request, which costs more than the
+request; it guards the routes that it knows, where this guards all; and its command stays as a second process that only
+waits. What it can do besides, many users with rights of their own, an environment on one machine has no use for.
+
+MLflow's own protection against DNS rebinding and cross-origin requests is on, for the loopback names of the port only.
+Job execution (a queue with worker processes, for evaluations of language models) is off.
+"""
+
+import argparse
+import base64
+import hmac
+import os
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from training.errors import TrainingError
+from training.workspace import data_directory, run, say
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_OPEN = frozenset({"/health", "/metrics"})
+
+
+class Guard:
+    """An ASGI application that lets only those in who know the password, and counts what passes."""
+
+    def __init__(self, application: Application, username: str, password: str) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Histogram
+
+        self._application = application
+        pair = base64.b64encode(f"{username}:{password}".encode())
+        self._expected = b"basic " + pair
+        self._metrics = CollectorRegistry()
+        labels = ["area", "code"]
+        self._requests = Counter("registry_requests", "Requests by area and status.", labels, registry=self._metrics)
+        self._seconds = Histogram("registry_request_seconds", "Time to answer.", ["area"], registry=self._metrics)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (or hand on the start and stop of the application)."""
+        if scope["type"] == "lifespan":
+            await self._application(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            # MLflow has no WebSocket that this platform uses.
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, start, area = scope["path"], time.perf_counter(), _area(scope["path"])
+        status = 500
+
+        async def watched(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        is_read = scope["method"] in ("GET", "HEAD")
+        try:
+            if is_read and path == "/metrics":
+                from prometheus_client import generate_latest
+
+                await _answer(watched, 200, generate_latest(self._metrics), b"text/plain; version=0.0.4")
+            elif (is_read and path in _OPEN) or self._authorised(scope):
+                await self._application(scope, receive, watched)
+            else:
+                text = b"This registry asks for a user name and a password; `./mlops status` shows how to get them.\n"
+                extra = [(b"www-authenticate", b'Basic realm="registry", charset="UTF-8"')]
+                await _answer(watched, 401, text, b"text/plain; charset=utf-8", extra)
+        finally:
+            self._requests.labels(area, str(status)).inc()
+            self._seconds.labels(area).observe(time.perf_counter() - start)
+
+    def _authorised(self, scope: Scope) -> bool:
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        if len(given) != 1:
+            return False
+        scheme, _, pair = given[0].partition(b" ")
+        return hmac.compare_digest(scheme.lower() + b" " + pair.strip(), self._expected)
+
+
+async def _answer(
+    send: Send, status: int, body: bytes, content_type: bytes, extra: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *(extra or [])]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _area(path: str) -> str:
+    """Name the part of the API, for labels that stay few whatever is asked for."""
+    parts = path.strip("/").split("/")
+    if parts[0] in ("api", "ajax-api") and len(parts) > 3:
+        areas = {"mlflow-artifacts", "runs", "experiments", "registered-models", "model-versions", "logged-models"}
+        name = parts[2] if parts[2] == "mlflow-artifacts" else parts[3]
+        return name if name in areas else "other"
+    return parts[0] if parts[0] in ("health", "metrics") else "pages"
+
+
+def configure(folder: Path, port: int) -> Application:
+    """Bring the database up to date and return MLflow's server application.
+
+    The application reads its settings from the environment while it is imported, as MLflow's own command hands them on.
+
+    Raises:
+        TrainingError: this version of MLflow takes them under other names.
+    """
+    artifacts = folder / "artifacts"
+    artifacts.mkdir(parents=True, exist_ok=True)
+    database, root = f"sqlite:///{folder / 'mlflow.db'}", "mlflow-artifacts:/"
+    settings = {
+        "BACKEND_STORE_URI_ENV_VAR": ("_MLFLOW_SERVER_FILE_STORE", database),
+        "REGISTRY_STORE_URI_ENV_VAR": ("_MLFLOW_SERVER_REGISTRY_STORE", database),
+        "ARTIFACT_ROOT_ENV_VAR": ("_MLFLOW_SERVER_ARTIFACT_ROOT", root),
+        "ARTIFACTS_DESTINATION_ENV_VAR": ("_MLFLOW_SERVER_ARTIFACT_DESTINATION", artifacts.as_uri()),
+        "SERVE_ARTIFACTS_ENV_VAR": ("_MLFLOW_SERVER_SERVE_ARTIFACTS", "true"),
+    }
+    os.environ.update(dict(settings.values()))
+    hosts = [f"{name}:{port}" for name in ("127.0.0.1", "localhost")]
+    os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"] = ",".join(hosts)
+    os.environ["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(f"http://{host}" for host in hosts)
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    os.environ["_MLFLOW_SGI_NAME"] = "uvicorn"
+
+    from mlflow.server import constants, handlers
+
+    for name, (variable, _) in settings.items():
+        if getattr(constants, name, None) != variable:
+            raise TrainingError(f"this MLflow does not know the setting {variable}; install the locked version")
+    handlers.initialize_backend_stores(database, database, root)
+    from mlflow.server.fastapi_app import app
+
+    application: Application = app
+    return application
+
+
+def main() -> None:
+    """Serve until stopped."""
+    parser = argparse.ArgumentParser(prog="python -m training.registry_server", description="Serve the registry.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=5000)
+    options = parser.parse_args()
+    username = os.environ.get("MLOPS_REGISTRY_USERNAME", "mlops")
+    password = os.environ.get("MLOPS_REGISTRY_PASSWORD")
+    if not password:
+        raise TrainingError("MLOPS_REGISTRY_PASSWORD is not set; the registry is not served without a password")
+    if ":" in username:
+        raise TrainingError("MLOPS_REGISTRY_USERNAME: a user name for HTTP basic authentication has no colon")
+    # Nothing that the server starts needs it.
+    del os.environ["MLOPS_REGISTRY_PASSWORD"]
+    application = configure(data_directory() / "registry", options.port)
+    import uvicorn
+
+    say(f"registry on http://{options.host}:{options.port}")
+    guard = Guard(application, username, password)
+    uvicorn.run(guard, host=options.host, port=options.port, log_level="warning", access_log=False)
+
+
+if __name__ == "__main__":
+    run(main)
