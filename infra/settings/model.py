@@ -74,8 +74,8 @@ class Ports(Section):
     """Ray runtime environment agent."""
     ray_metrics: Port = 8085
     """Metrics of Ray and of Ray Serve."""
-    ray_autoscaler_metrics: Port = 8086
-    """Metrics of Ray's autoscaler."""
+    ray_client: Port = 6385
+    """Ray Client, which Ray always starts (gRPC)."""
     ray_dashboard_metrics: Port = 8087
     """Metrics of Ray's dashboard."""
     ray_workers_first: Annotated[int, Field(ge=1024, le=65000)] = 20000

@@ -1,0 +1,179 @@
+"""Inference on one machine: the rollout controller, and the actuator that runs Ray Serve behind HAProxy.
+
+HAProxy and the replicas are children of the cluster's head node, which therefore gets `serve_environment`; the actuator
+is a driver that can be restarted without a request noticing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+from pulumi import Output
+
+from components.blueprint import Health, Process, ProcessArgs, Token
+from components.cluster.local import DRIVER_ENVIRONMENT
+from components.inference import Inference, InferenceArgs
+from components.paths import short_directory
+from components.site import LOOPBACK, Site, url
+
+CONTROL, ACTUATOR = "control", "inference"
+CODE = ("serving", "policies/releases")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingPorts:
+    """TCP ports of the serving side; replicas take consecutive ones from `replicas_first` to `replicas_last`."""
+
+    inference: int
+    control: int
+    haproxy_stats: int
+    haproxy_metrics: int
+    replicas_first: int
+    replicas_last: int
+
+    def of_cluster(self) -> dict[str, int]:
+        """The ports that programs of the cluster listen on, by their names in the settings."""
+        return {
+            "inference": self.inference,
+            "haproxyStats": self.haproxy_stats,
+            "haproxyMetrics": self.haproxy_metrics,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalInferenceArgs(InferenceArgs):
+    """What local inference needs besides."""
+
+    site: Site
+    ports: ServingPorts
+
+
+def serve_environment(site: Site, ports: ServingPorts) -> dict[str, str]:
+    """What Ray Serve must find in the environment of the head node; what each is for says `serving/actuator.py`."""
+    folder = f"{short_directory(site.home)}/haproxy"
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{folder}/metrics.sock",
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ports.replicas_first),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ports.replicas_last),
+    }
+
+
+class LocalInference(Inference):
+    """A supervised controller and a supervised actuator."""
+
+    def __init__(self, name: str, args: LocalInferenceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mlops:inference:LocalInference", name, opts)
+        site, ports = args.site, args.ports
+        tokens = {
+            purpose: Token(f"{name}-{purpose}", opts=self.child()).value
+            for purpose in ("admin", "replica", "snapshot", "predict")
+        }
+        snapshot = site.data("inference", "snapshot.json")
+        control_url, predict_url = url(ports.control), url(ports.inference)
+        triggers = site.triggers(*CODE)
+
+        Process(
+            CONTROL,
+            ProcessArgs(
+                name=CONTROL,
+                home=site.home,
+                command=site.module("serving.control", "--config", site.file(CONTROL, "control.json")),
+                directory=site.project,
+                environment=site.environment(),
+                files={
+                    "control.json": Output.json_dumps(
+                        {
+                            "host": LOOPBACK,
+                            "port": ports.control,
+                            "database": f"sqlite:///{site.data('inference', 'control.db')}",
+                            "snapshot": snapshot,
+                            "snapshotKey": tokens["snapshot"],
+                            "adminToken": tokens["admin"],
+                            "replicaToken": tokens["replica"],
+                            "rolloutTimeoutSeconds": args.rollout_timeout_seconds,
+                        }
+                    )
+                },
+                ports={"control": ports.control},
+                health=Health(http=f"{control_url}/v1/health", timeout_seconds=60),
+                triggers=triggers,
+            ),
+            self.child(),
+        )
+        Process(
+            ACTUATOR,
+            ProcessArgs(
+                name=ACTUATOR,
+                home=site.home,
+                command=site.module("serving.actuator", "--config", site.file(ACTUATOR, "serving.json")),
+                directory=site.project,
+                environment=site.environment() | DRIVER_ENVIRONMENT | serve_environment(site, ports),
+                secret_environment={"RAY_AUTH_TOKEN": args.cluster.token},
+                files={"serving.json": self._serving(args, tokens, snapshot, control_url)},
+                health=Health(http=f"{predict_url}/v2/health/live", timeout_seconds=180),
+                stop_timeout_seconds=20,
+                triggers=triggers,
+            ),
+            self.child(depends_on=[args.cluster.ready]),
+        )
+        self.register(
+            url=predict_url,
+            token=tokens["predict"],
+            control_url=control_url,
+            control_token=tokens["admin"],
+            control_targets=[f"{LOOPBACK}:{ports.control}"],
+            proxy_targets=[f"{LOOPBACK}:{ports.haproxy_metrics}"],
+        )
+
+    @staticmethod
+    def _serving(
+        args: LocalInferenceArgs, tokens: dict[str, Output[str]], snapshot: str, control_url: str
+    ) -> Output[str]:
+        """The actuator's and the replicas' configuration; replicas read it by its path, so that no secret is in Ray."""
+        site, capture, limits = args.site, args.capture, args.limits
+        return Output.json_dumps(
+            {
+                "ray": {"address": args.cluster.address, "token": args.cluster.token},
+                "http": {"host": LOOPBACK, "port": args.ports.inference},
+                "control": {"url": control_url, "token": tokens["replica"]},
+                "registry": {
+                    "url": args.registry.url,
+                    "username": args.registry.username,
+                    "password": args.registry.password,
+                },
+                "inferenceToken": tokens["predict"],
+                "snapshot": snapshot,
+                "snapshotKey": tokens["snapshot"],
+                "modelCache": site.data("inference", "models"),
+                "groups": [group.document() for group in args.groups],
+                "features": {
+                    "url": args.features.url,
+                    "token": args.features.token,
+                    "deadlineMs": args.features.deadline_ms,
+                },
+                "capture": {
+                    "enabled": capture.enabled,
+                    "directory": site.data("captures"),
+                    "rotateSeconds": capture.rotate_seconds,
+                    "rotateRows": capture.rotate_rows,
+                    "retentionDays": capture.retention_days,
+                    "queueRows": capture.queue_rows,
+                },
+                "limits": {
+                    "maxBodyBytes": limits.max_body_bytes,
+                    "maxRows": limits.max_rows,
+                    "requestSeconds": limits.request_seconds,
+                },
+                "batching": {"maxRows": args.batching.max_rows, "waitMs": args.batching.wait_ms},
+            }
+        )

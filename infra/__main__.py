@@ -1,0 +1,29 @@
+"""The Pulumi program: the settings of the stack become its platform."""
+
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT))  # the engine runs this folder, not the project
+
+import pulumi  # noqa: E402
+
+from components.platform import Platform  # noqa: E402
+from infra import installed  # noqa: E402
+from infra.arguments import platform_args  # noqa: E402
+from infra.engine.errors import EngineError  # noqa: E402
+from infra.settings import SettingsError, read_program  # noqa: E402
+
+try:
+    args = platform_args(
+        read_program(PROJECT),
+        project=PROJECT,
+        stack=pulumi.get_stack(),
+        python=sys.executable,
+        prometheus=installed.prometheus(),
+    )
+except (SettingsError, EngineError) as error:
+    raise pulumi.RunError(str(error)) from None
+
+for name, value in Platform("platform", args).exports.items():
+    pulumi.export(name, value)

@@ -1,0 +1,110 @@
+"""From the settings of a stack to the arguments of its platform: the one place where both vocabularies meet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.blueprint import Step, Strategy
+from components.cluster.local import ClusterPorts
+from components.inference import Batching, Capture, Limits
+from components.inference.local import ServingPorts
+from components.local import LocalPorts, LocalTarget
+from components.models import Model, Replicas
+from components.platform import PlatformArgs
+from components.site import Site
+from infra.settings import Settings
+from infra.settings import model as stated
+
+
+def platform_args(settings: Settings, *, project: Path, stack: str, python: str, prometheus: str) -> PlatformArgs:
+    """Arguments of the platform of one stack.
+
+    Args:
+        settings: the stack's settings.
+        project: folder of the project.
+        stack: name of the stack.
+        python: interpreter that runs the platform's programs.
+        prometheus: path of the Prometheus binary.
+    """
+    site = Site(stack=stack, home=str(project / ".mlops" / "stacks" / stack), project=str(project), python=python)
+    inference, monitoring = settings.inference, settings.monitoring
+    return PlatformArgs(
+        target=LocalTarget(
+            site=site,
+            ports=_ports(settings.ports),
+            logical_cpus=settings.cluster.logical_cpus,
+            object_store_mb=settings.cluster.object_store_mb,
+            registry_username=settings.registry.username,
+            feature_deadline_ms=settings.feature_store.deadline_ms,
+            replicas=_replicas(inference.replicas),
+            limits=Limits(
+                max_body_bytes=inference.max_body_bytes,
+                max_rows=inference.max_rows,
+                request_seconds=inference.request_seconds,
+            ),
+            capture=Capture(**inference.capture.model_dump()),
+            batching=Batching(**inference.batching.model_dump()),
+            rollout_timeout_seconds=inference.rollout.timeout_seconds,
+            prometheus=prometheus,
+            metrics_username=monitoring.username,
+            scrape_seconds=monitoring.scrape_seconds,
+            metrics_retention_days=monitoring.retention_days,
+        ),
+        releases="releases" in settings.layers,
+        models=[_model(name, model) for name, model in sorted(settings.models.items())],
+        wait=inference.rollout.wait,
+        rollout_timeout_seconds=inference.rollout.timeout_seconds,
+    )
+
+
+def _ports(ports: stated.Ports) -> LocalPorts:
+    return LocalPorts(
+        registry=ports.registry,
+        feature_store=ports.feature_store,
+        metrics=ports.metrics,
+        cluster=ClusterPorts(
+            gcs=ports.ray_gcs,
+            dashboard=ports.ray_dashboard,
+            client=ports.ray_client,
+            node_manager=ports.ray_node_manager,
+            object_manager=ports.ray_object_manager,
+            agent=ports.ray_agent,
+            agent_grpc=ports.ray_agent_grpc,
+            runtime_env=ports.ray_runtime_env,
+            metrics=ports.ray_metrics,
+            dashboard_metrics=ports.ray_dashboard_metrics,
+            workers_first=ports.ray_workers_first,
+            workers_last=ports.ray_workers_first + stated.PORTS_TAKEN["ray_workers_first"] - 1,
+        ),
+        serving=ServingPorts(
+            inference=ports.inference,
+            control=ports.control,
+            haproxy_stats=ports.haproxy_stats,
+            haproxy_metrics=ports.haproxy_metrics,
+            replicas_first=ports.serve_replicas_first,
+            replicas_last=ports.serve_replicas_first + stated.PORTS_TAKEN["serve_replicas_first"] - 1,
+        ),
+    )
+
+
+def _replicas(replicas: stated.Replicas) -> Replicas:
+    return Replicas(min=replicas.min, max=replicas.max, target_ongoing=replicas.target_ongoing)
+
+
+def _model(name: str, model: stated.Model) -> Model:
+    strategy = Strategy(
+        kind=model.strategy.kind,
+        steps=tuple(Step(weight=step.weight, minutes=step.minutes) for step in model.strategy.steps),
+        bake_minutes=model.strategy.bake_minutes or None,
+    )
+    return Model(
+        name=name,
+        folder=model.folder,
+        version=model.version,
+        seed=model.seed,
+        own_group=model.group == "own",
+        replicas=_replicas(model.replicas),
+        schedule=model.schedule,
+        strategy=strategy,
+        params=model.params,
+    )
