@@ -1,0 +1,187 @@
+"""The native tools that the project uses, with the versions and checksums it accepts.
+
+A tool is taken from PATH when it is new enough, else from its official release when the checksum below fits, else
+built from the Go modules whose exact sources `go/<tool>/go.sum` pins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+Version = tuple[int, ...]
+
+_GO = Path(__file__).with_name("go")
+
+
+def parse_version(text: str) -> Version | None:
+    """Return the first `major.minor[.patch]` in a text, for example a tool's answer to `version`, or None."""
+    found = re.search(r"(?<![\d.])v?(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return tuple(int(part) for part in found.groups() if part is not None) if found else None
+
+
+def show(version: Version) -> str:
+    """Return a version as people write it."""
+    return ".".join(map(str, version))
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file of an official release and the only content of it that is accepted."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """An official release.
+
+    Attributes:
+        version: Its version.
+        folder: Address that the archive's name is appended to.
+        archives: The archive of each machine type, as `platform.machine()` names it.
+        keep: Pattern of the file names (without folders) that are kept of an archive.
+    """
+
+    version: Version
+    folder: str
+    archives: Mapping[str, Archive]
+    keep: str
+
+
+@dataclass(frozen=True)
+class GoSource:
+    """How a tool is built from Go modules.
+
+    Attributes:
+        name: Folder under `go/` with the go.mod and go.sum of a module that only names the tool.
+        module: Module that carries the tool's version.
+        packages: Import paths of its programs; a program is named after the last part.
+        version_variable: Variable that the program prints as its version.
+        version: The version it then prints (module version 0.313.5 is Prometheus 3.13.5).
+    """
+
+    name: str
+    module: str
+    packages: tuple[str, ...]
+    version_variable: str
+    version: Version
+
+    @property
+    def folder(self) -> Path:
+        """Folder of its go.mod."""
+        return _GO / self.name
+
+    @cached_property
+    def go_version(self) -> Version:
+        """Oldest Go that builds it."""
+        line = re.search(r"^go (\S+)$", (self.folder / "go.mod").read_text(), re.MULTILINE)
+        version = parse_version(line[1]) if line else None
+        if version is None:
+            raise ValueError(f"{self.folder / 'go.mod'} has no go line")
+        return version
+
+    @property
+    def linker_flags(self) -> str:
+        """Flags that strip the program and tell it its version."""
+        return f"-s -w -X {self.version_variable}={show(self.version)}"
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 over everything that decides what is built, Go itself aside."""
+        digest = hashlib.sha256()
+        for name in ("go.mod", "go.sum"):
+            digest.update((self.folder / name).read_bytes())
+        digest.update(" ".join((*self.packages, self.linker_flags)).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A native tool.
+
+    Attributes:
+        name: Its name here.
+        programs: Executables it consists of, the main one first.
+        minimum: Oldest version that is used from PATH.
+        version_arguments: Arguments that make the main program print its version.
+        source: How to build it.
+        release: Its official release, if a checksum is known.
+        mend: What a person can install instead.
+    """
+
+    name: str
+    programs: tuple[str, ...]
+    minimum: Version
+    version_arguments: tuple[str, ...]
+    source: GoSource
+    release: Release
+    mend: str = field(default="")
+
+
+PULUMI = Tool(
+    name="pulumi",
+    programs=("pulumi",),
+    minimum=(3, 250),
+    version_arguments=("version",),
+    source=GoSource(
+        name="pulumi",
+        module="github.com/pulumi/pulumi/pkg/v3",
+        packages=("github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",),
+        version_variable="github.com/pulumi/pulumi/sdk/v3/go/common/version.Version",
+        version=(3, 250, 0),
+    ),
+    release=Release(
+        version=(3, 253, 0),
+        folder="https://get.pulumi.com/releases/sdk/",
+        archives={
+            "x86_64": Archive(
+                "pulumi-v3.253.0-linux-x64.tar.gz",
+                "33161e521280e6c77395a46344dba5ff9c118a90df254801e662087143b4d1ac",
+            ),
+            "aarch64": Archive(
+                "pulumi-v3.253.0-linux-arm64.tar.gz",
+                "7d7074d67a76139226c163b2365f14fbd45d8e2251362a2e10dc4602b3b577ea",
+            ),
+        },
+        keep=r"pulumi|pulumi-[a-z-]*python[a-z-]*",
+    ),
+    mend="install Pulumi 3.250 or newer and put it on PATH",
+)
+
+PROMETHEUS = Tool(
+    name="prometheus",
+    programs=("prometheus", "promtool"),
+    minimum=(3, 5),
+    version_arguments=("--version",),
+    source=GoSource(
+        name="prometheus",
+        module="github.com/prometheus/prometheus",
+        packages=("github.com/prometheus/prometheus/cmd/prometheus", "github.com/prometheus/prometheus/cmd/promtool"),
+        version_variable="github.com/prometheus/common/version.Version",
+        version=(3, 13, 5),
+    ),
+    release=Release(
+        version=(3, 13, 2),
+        folder="https://github.com/prometheus/prometheus/releases/download/v3.13.2/",
+        archives={
+            "x86_64": Archive(
+                "prometheus-3.13.2.linux-amd64.tar.gz",
+                "0e8c4d46101bd025ea8265e377d2caabc57f488fc1be1c367f37db69ea41be6f",
+            ),
+            "aarch64": Archive(
+                "prometheus-3.13.2.linux-arm64.tar.gz",
+                "7cecb17a6f41d59814e1a0581a1f81f79051ad5973d1ecf39e23a9f747d6572a",
+            ),
+        },
+        keep=r"prometheus|promtool",
+    ),
+    mend="install Prometheus 3.5 or newer (prometheus and promtool) and put both on PATH",
+)
+
+TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (PULUMI, PROMETHEUS)}
