@@ -25,7 +25,7 @@ project.register(app)
 def main() -> None:
     """Run the command line; a failure that we know ends in a message, never in a traceback."""
     try:
-        app()
+        app(prog_name="mlops")
     except CommandFailed as error:
         fail(error)
     except (EngineError, SettingsError) as error:

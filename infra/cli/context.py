@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from infra.cli.output import CommandFailed
+from infra.cli.output import CommandFailed, say
 from infra.engine.environment import engine_environment
 from infra.engine.stack import Stack
 from infra.settings import Settings, load_stack_file
@@ -40,7 +40,8 @@ class Context:
     @cached_property
     def engine(self) -> Stack:
         """The Pulumi engine, bound to this stack."""
-        return Stack(PROJECT, self.stack, engine_environment(PROJECT))
+        plugins = self.settings.target != "local"
+        return Stack(PROJECT, self.stack, engine_environment(PROJECT, say, acquire_plugins=plugins), say)
 
     @cached_property
     def outputs(self) -> dict[str, Any]:

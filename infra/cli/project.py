@@ -13,6 +13,7 @@ from infra.cli.context import DEFAULT_STACK, PROJECT
 from infra.cli.output import CommandFailed, err, print_json, print_table, say
 from infra.engine import doctor as checks
 from infra.engine.environment import engine_environment
+from infra.engine.stack import pass_through
 from infra.engine.tools import ensure
 
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -99,15 +100,12 @@ def doctor(
 
 def pulumi(context: typer.Context) -> None:
     """Run the Pulumi engine with this project's environment: `./mlops pulumi preview -s local`."""
-    environment = engine_environment(PROJECT, progress=say)
-    command = [environment["MLOPS_PULUMI"], *context.args]
-    os.chdir(os.environ.get("MLOPS_CALLER_DIRECTORY", PROJECT))
-    os.execve(command[0], command, environment)  # noqa: S606 - it becomes the engine, signals and exit code included
+    raise SystemExit(pass_through(PROJECT, engine_environment(PROJECT, say), context.args))
 
 
 def env() -> None:
     """Print the environment for plain `pulumi` as shell exports: `eval "$(./mlops env)"`."""
-    environment = engine_environment(PROJECT, progress=say)
+    environment = engine_environment(PROJECT, say)
     for name in sorted(environment):
         if environment[name] != os.environ.get(name):
             typer.echo(f"export {name}={shlex.quote(environment[name])}")
