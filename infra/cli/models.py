@@ -1,4 +1,4 @@
-"""`mlops predict` and `mlops train`: use a served model, and train one outside of `up`."""
+"""`mlops predict`: use a served model."""
 
 import json
 import sys
