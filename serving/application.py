@@ -1,0 +1,90 @@
+"""The Ray Serve application of one serving group: an ASGI ingress deployment that holds its models in its own process.
+
+The raw ASGI form (no `Request` object, no FastAPI) is the leanest path that Ray Serve offers. Its only arguments are
+the path of serving.json and the group's name: Ray restarts replicas when arguments change, and a new model version
+must not. Which versions to serve comes from control.
+"""
+
+import hashlib
+import logging
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+from ray.serve.config import AutoscalingConfig
+from ray.serve.schema import LoggingConfig
+
+from serving.config import GroupSettings, Settings, read
+from serving.ingress import Ingress
+from serving.replica import Replica
+
+# More than Ray needs to hold back: the ingress itself bounds what waits and answers in the protocol's form.
+_MAX_ONGOING = 100_000
+
+
+@serve.ingress()
+class Group:
+    """A replica under Ray Serve."""
+
+    async def __init__(self, config: str, group: str) -> None:  # type: ignore[misc] # Ray Serve awaits it
+        logging.getLogger("serving").setLevel(logging.INFO)
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        # Ray Serve's own middleware adds the request id to answers.
+        self._replica = Replica(read(config), group, own_request_id=False)
+        await self._replica.start()
+
+    def __serve_build_asgi_app__(self) -> Ingress:
+        """Give Ray Serve the application."""
+        return self._replica.ingress
+
+    def check_health(self) -> None:
+        """Fail when background work has died, so that Ray Serve replaces the replica."""
+        if not self._replica.healthy():
+            raise RuntimeError("the replica's background work has ended")
+
+    async def __del__(self) -> None:
+        """Write what was captured and counted."""
+        await self._replica.close()
+
+
+def build(config: str, settings: Settings, group: GroupSettings) -> Any:
+    """Return the application of a group, to be given to `serve.run`.
+
+    Its version says what it depends on: deploying the same again restarts nothing.
+    """
+    replicas = group.replicas
+    options: dict[str, Any] = {
+        "name": "group",
+        "version": f"{code_digest()}-{settings.fingerprint()}",
+        "max_ongoing_requests": _MAX_ONGOING,
+        "health_check_period_s": 5,
+        "health_check_timeout_s": 30,
+        "graceful_shutdown_timeout_s": 20,
+        "ray_actor_options": {"num_cpus": replicas.cpus},
+        "logging_config": LoggingConfig(enable_access_log=False, log_level="WARNING"),
+    }
+    if replicas.memory_mb:
+        options["ray_actor_options"]["memory"] = replicas.memory_mb * 1024 * 1024
+    if replicas.max > replicas.min:
+        options["autoscaling_config"] = AutoscalingConfig(
+            min_replicas=replicas.min,
+            max_replicas=replicas.max,
+            target_ongoing_requests=replicas.target_ongoing,
+            upscale_delay_s=replicas.upscale_delay_seconds,
+            downscale_delay_s=replicas.downscale_delay_seconds,
+        )
+    else:
+        options["num_replicas"] = replicas.min
+    return serve.deployment(Group, **options).bind(config, group.name)
+
+
+@cache
+def code_digest() -> str:
+    """Name the code that replicas run: a change of it restarts them."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        if "control" not in path.relative_to(root).parts:
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,208 @@
+"""The HTTP side of the control plane.
+
+    GET    /v1/health                    open
+    GET    /metrics                      open: counts only; the server listens on loopback
+    GET    /v1/models                    admin token
+    GET    /v1/models/{model}            admin token
+    PUT    /v1/models/{model}/release    admin token: starts a rollout
+    DELETE /v1/models/{model}            admin token
+    GET    /v1/state?after=&timeout=     replica token: answers when the generation is another than `after`
+    POST   /v1/replicas/{id}             replica token: what a replica has loaded and counted
+
+Errors are {"error": "…"} with a 4xx status.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from serving.auth import Bearer
+from serving.control.metrics import page
+from serving.control.store import RefusedError, Store
+from serving.state import Release, StateError
+
+log = logging.getLogger(__name__)
+
+_STEP_SECONDS = 0.5
+_FORGET_STEPS = 1200
+_LONGEST_POLL = 60.0
+_MAX_BODY = 4 * 1024 * 1024
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
+_REPLICA = re.compile(r"[A-Za-z0-9-]{1,64}")
+_RELEASE_KEYS = {"version", "digest", "source", "files", "group", "strategy", "approval"}
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class _RequestError(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+class Control:
+    """Handlers around a store."""
+
+    def __init__(self, store: Store, admin_token: str, replica_token: str) -> None:
+        self._store = store
+        self._admin, self._replica = Bearer(admin_token), Bearer(replica_token)
+        self._changed = asyncio.Condition()
+        self._published = store.state.generation
+
+    def application(self) -> Starlette:
+        """Return the ASGI application; its lifespan moves rollouts on and closes the store."""
+        routes = [
+            Route("/v1/health", self._open(self._health)),
+            Route("/metrics", self._open(self._metrics)),
+            Route("/v1/models", self._guarded(self._models, self._admin)),
+            Route("/v1/models/{model}", self._guarded(self._model, self._admin)),
+            Route("/v1/models/{model}", self._guarded(self._delete, self._admin), methods=["DELETE"]),
+            Route("/v1/models/{model}/release", self._guarded(self._release, self._admin), methods=["PUT"]),
+            Route("/v1/state", self._guarded(self._state, self._replica, self._admin)),
+            Route("/v1/replicas/{id}", self._guarded(self._report, self._replica), methods=["POST"]),
+        ]
+        return Starlette(routes=routes, lifespan=self._lifespan)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._tick())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            self._store.close()
+
+    async def _tick(self) -> None:
+        count = 0
+        while True:
+            await asyncio.sleep(_STEP_SECONDS)
+            try:
+                self._store.step()
+                count += 1
+                if count % _FORGET_STEPS == 0:
+                    self._store.forget()
+            except Exception:
+                log.exception("a step of the rollouts failed; it is tried again")
+            await self._publish()
+
+    async def _publish(self) -> None:
+        """Wake those who wait for another generation."""
+        generation = self._store.state.generation
+        if generation != self._published:
+            self._published = generation
+            async with self._changed:
+                self._changed.notify_all()
+
+    def _open(self, handler: Handler) -> Handler:
+        async def handle(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except _RequestError as error:
+                return JSONResponse({"error": error.message}, error.status)
+            except RefusedError as error:
+                return JSONResponse({"error": str(error)}, 422)
+            except Exception:
+                log.exception("%s %s failed", request.method, request.url.path)
+                return JSONResponse({"error": "internal error; it was logged"}, 500)
+
+        return handle
+
+    def _guarded(self, handler: Handler, *bearers: Bearer) -> Handler:
+        opened = self._open(handler)
+
+        async def handle(request: Request) -> Response:
+            header = request.headers.get("authorization", "").encode("latin-1")
+            if not any(bearer.allows(header) for bearer in bearers):
+                headers = {"www-authenticate": "Bearer"}
+                return JSONResponse({"error": "this needs the header authorization: Bearer <token>"}, 401, headers)
+            return await opened(request)
+
+        return handle
+
+    async def _health(self, _request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def _metrics(self, _request: Request) -> Response:
+        text = page(self._store.series, self._store.state, self._store.replicas())
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+    async def _models(self, _request: Request) -> Response:
+        return JSONResponse({"models": [self._store.model(name) for name in self._store.models()]})
+
+    async def _model(self, request: Request) -> Response:
+        found = self._store.model(request.path_params["model"])
+        if found is None:
+            raise _RequestError(404, f"unknown model {request.path_params['model']!r}")
+        return JSONResponse(found)
+
+    async def _delete(self, request: Request) -> Response:
+        if not self._store.delete(request.path_params["model"]):
+            raise _RequestError(404, f"unknown model {request.path_params['model']!r}")
+        await self._publish()
+        return JSONResponse({})
+
+    async def _release(self, request: Request) -> Response:
+        name = request.path_params["model"]
+        if not _NAME.fullmatch(name):
+            raise _RequestError(422, f"model {name!r}: letters, digits, dots, dashes and underscores only, at most 100")
+        body = await _body(request)
+        unknown = sorted(body.keys() - _RELEASE_KEYS)
+        if unknown:
+            raise _RequestError(422, f"{unknown[0]}: unknown key; allowed: {', '.join(sorted(_RELEASE_KEYS))}")
+        strategy = body.get("strategy") or {"kind": "all-at-once"}
+        if not isinstance(strategy, dict):
+            raise _RequestError(422, 'strategy: expected an object with "kind"')
+        try:
+            release = Release.from_json(body)
+        except StateError as error:
+            raise _RequestError(422, str(error)) from None
+        rollout = self._store.release(name, release, strategy, body.get("approval"))
+        self._store.step()
+        await self._publish()
+        return JSONResponse({"rollout": rollout}, 202)
+
+    async def _state(self, request: Request) -> Response:
+        try:
+            after = int(request.query_params.get("after", "-1"))
+            timeout = min(float(request.query_params.get("timeout", "25")), _LONGEST_POLL)
+        except ValueError:
+            raise _RequestError(422, "after and timeout must be numbers") from None
+        # Another number, not a larger one: a database that was restored starts again from a smaller one.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(timeout, 0)), self._changed:
+                await self._changed.wait_for(lambda: self._store.state.generation != after)
+        return JSONResponse(self._store.state.to_json())
+
+    async def _report(self, request: Request) -> Response:
+        identifier = request.path_params["id"]
+        if not _REPLICA.fullmatch(identifier):
+            raise _RequestError(422, "the replica's id must be letters, digits and dashes, at most 64")
+        acknowledged = self._store.report(identifier, await _body(request))
+        await self._publish()
+        return JSONResponse({"acknowledged": acknowledged})
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    raw = bytearray()
+    async for piece in request.stream():
+        raw += piece
+        if len(raw) > _MAX_BODY:
+            raise _RequestError(413, f"at most {_MAX_BODY} bytes are allowed")
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise _RequestError(400, "the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise _RequestError(422, "the body must be an object")
+    return body

@@ -1,0 +1,83 @@
+"""The counters of all replicas as a Prometheus text page.
+
+Series depend on models, versions, outcomes and groups only, never on replicas or callers. Versions are shown by number;
+which digest that is says mlops_model_version_info.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from serving.control.series import Key
+from serving.counters import BUCKETS
+from serving.state import State
+
+
+def page(series: Mapping[Key, float], state: State, replicas: Mapping[str, int]) -> str:
+    """Return the page.
+
+    Args:
+        series: the counters.
+        state: what is published.
+        replicas: live replicas by group.
+    """
+    lines: list[str] = []
+    _head(lines, "mlops_predictions_total", "counter", "Requests for a prediction by model, version and outcome.")
+    for (kind, model, version, outcome), value in series.items():
+        if kind == "predictions":
+            _line(lines, "mlops_predictions_total", {"model": model, "version": version, "outcome": outcome}, value)
+    _histogram(lines, series)
+    _head(lines, "mlops_capture_dropped_total", "counter", "Rows that were predicted but not captured.")
+    for (kind, model, _, _), value in series.items():
+        if kind == "dropped":
+            _line(lines, "mlops_capture_dropped_total", {"model": model}, value)
+    _head(lines, "mlops_rollouts_total", "counter", "Rollouts that ended, by model and how.")
+    for (kind, model, _, outcome), value in series.items():
+        if kind == "rollouts":
+            _line(lines, "mlops_rollouts_total", {"model": model, "state": outcome}, value)
+    _head(lines, "mlops_model_version_info", "gauge", "Versions that are published, by their role.")
+    for name, entry in state.models.items():
+        roles = {"stable": entry.stable, "previous": entry.previous, "candidate": entry.candidate}
+        for role, release in roles.items():
+            if release is not None:
+                labels = {"model": name, "version": release.version, "digest": release.digest, "role": role}
+                _line(lines, "mlops_model_version_info", labels | {"group": release.group}, 1)
+    _head(lines, "mlops_replicas", "gauge", "Replicas that have reported within 15 seconds, by group.")
+    for group in sorted(replicas.keys() | set(_groups(state))):
+        _line(lines, "mlops_replicas", {"group": group}, replicas.get(group, 0))
+    _head(lines, "mlops_control_generation", "gauge", "Number of the published state.")
+    _line(lines, "mlops_control_generation", {}, state.generation)
+    return "\n".join(lines) + "\n"
+
+
+def _histogram(lines: list[str], series: Mapping[Key, float]) -> None:
+    name = "mlops_prediction_latency_seconds"
+    _head(lines, name, "histogram", "Time from a request's arrival at the replica to its prediction, in seconds.")
+    for kind, model, version, _ in list(series):
+        if kind != "seconds":
+            continue
+        labels = {"model": model, "version": version}
+        total = 0.0
+        for index, bound in enumerate([*BUCKETS, float("inf")]):
+            total += series.get(("bucket", model, version, str(index)), 0.0)
+            shown = "+Inf" if bound == float("inf") else f"{bound:g}"
+            _line(lines, f"{name}_bucket", labels | {"le": shown}, total)
+        _line(lines, f"{name}_sum", labels, series["seconds", model, version, ""])
+        _line(lines, f"{name}_count", labels, total)
+
+
+def _groups(state: State) -> Iterable[str]:
+    for entry in state.models.values():
+        if entry.stable is not None:
+            yield entry.stable.group
+
+
+def _head(lines: list[str], name: str, kind: str, text: str) -> None:
+    lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+
+
+def _line(lines: list[str], name: str, labels: Mapping[str, str], value: float) -> None:
+    shown = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
+    lines.append(f"{name}{{{shown}}} {value:g}" if value != int(value) else f"{name}{{{shown}}} {int(value)}")
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

