@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.runtime.artifact import content_digest, file_hashes
-from serving.runtime.contract import Contract, FeatureLookup, OutputSource
+from serving.runtime.contract import Contract, FeatureLookup
 from serving.runtime.model import Model
 from serving.runtime.signature import DTYPES, Signature, Tensor
 from training.errors import TrainingError
@@ -50,7 +50,7 @@ def signature(spec: ModelSpec) -> Signature:
 
 
 def contract(spec: ModelSpec) -> Contract:
-    """Return how the model wants to be served: capture rules, online features, where its outputs come from."""
+    """Return how the model wants to be served: capture rules, online features."""
     captured = {feature.name: feature.capture for feature in spec.features if feature.capture != "keep"}
     lookup = None
     if spec.online:
@@ -62,7 +62,6 @@ def contract(spec: ModelSpec) -> Contract:
         )
     return Contract(
         kind="onnx",
-        outputs={_LABEL: OutputSource("label"), _PROBABILITY: OutputSource("probabilities", 1)},
         capture={**captured, **spec.capture},
         features=lookup,
         nan=spec.online is not None and not spec.online.required,
@@ -93,6 +92,7 @@ def export(spec: ModelSpec, pipeline: Any, directory: Path) -> tuple[str, dict[s
 
 
 def _graph(spec: ModelSpec, pipeline: Any) -> bytes:
+    import onnx
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
 
@@ -114,12 +114,41 @@ def _graph(spec: ModelSpec, pipeline: Any) -> bytes:
     names = [value.name for value in model.graph.output]
     if names != ["label", "probabilities"]:
         raise TrainingError(f"model {spec.name}: the Pipeline must end in a classifier; its outputs are {names}")
+    _as_columns(spec, model.graph)
     # The converter lists them in the order of a set, which differs from process to process.
     opsets = sorted(model.opset_import, key=lambda one: one.domain)
     del model.opset_import[:]
     model.opset_import.extend(opsets)
+    onnx.checker.check_model(model)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+def _as_columns(spec: ModelSpec, graph: Any) -> None:
+    """Give the graph the signature's own form: plain columns in, label and probability as plain columns out.
+
+    The converter makes it take [n, 1] and give the probabilities of both classes. MLflow's ONNX flavour hands columns
+    of a table over as [n], and can make a table only of outputs that have one value a row.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    inner = {feature.name: f"{feature.name}/column" for feature in spec.features}
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = inner.get(name, name)
+    for value in graph.input:
+        del value.type.tensor_type.shape.dim[1]
+    shape, index = "column/shape", "positive/index"
+    before = [helper.make_node("Reshape", [name, shape], [to], name=f"column/{name}") for name, to in inner.items()]
+    after = helper.make_node("Gather", ["probabilities", index], [_PROBABILITY], name=_PROBABILITY, axis=1)
+    nodes = [*before, *graph.node, after]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.append(numpy_helper.from_array(np.array([-1, 1], dtype=np.int64), shape))
+    graph.initializer.append(numpy_helper.from_array(np.array(1, dtype=np.int64), index))
+    del graph.output[:]
+    for tensor, kind in ((_LABEL, TensorProto.INT64), (_PROBABILITY, TensorProto.FLOAT)):
+        graph.output.append(helper.make_tensor_value_info(tensor, kind, [None]))
 
 
 def parity(spec: ModelSpec, pipeline: Any, model: Model, frame: "pd.DataFrame") -> tuple[float, float]:

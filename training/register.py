@@ -36,10 +36,11 @@ _TYPES = {"FP32": "float", "FP64": "double", "INT64": "long", "INT32": "integer"
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A registered version: number, run that made it, and where its files are (`mlflow-artifacts:/…`)."""
+    """A registered version: number, run and commit that made it, and where its files are (`mlflow-artifacts:/…`)."""
 
     version: str
     run: str
+    commit: str
     source: str
 
 
@@ -179,9 +180,10 @@ def _version(client: Any, spec: ModelSpec, fit: Fit, run: Any, commit: str) -> R
             client.set_model_version_tag(spec.name, first.version, name, value)
         client.set_tag(run.run_id, "mlops.version", str(first.version))
         say(f"{spec.name}: version {first.version} has this digest already")
-        return Registered(str(first.version), first.run_id, first.source)
+        return Registered(str(first.version), first.run_id, first.tags.get("mlops.commit", commit), first.source)
     with tempfile.TemporaryDirectory(prefix="mlops-register-") as temporary:
-        client.log_artifacts(run.run_id, str(_mlflow_model(fit, Path(temporary) / MODEL_FOLDER)), MODEL_FOLDER)
+        folder = _mlflow_model(fit, run.run_id, Path(temporary) / MODEL_FOLDER)
+        client.log_artifacts(run.run_id, str(folder), MODEL_FOLDER)
     source = f"{run.artifact_uri}/{MODEL_FOLDER}"
     _registered_model(client, spec)
     made = client.create_model_version(
@@ -199,7 +201,7 @@ def _version(client: Any, spec: ModelSpec, fit: Fit, run: Any, commit: str) -> R
     )
     client.set_tag(run.run_id, "mlops.version", str(made.version))
     say(f"{spec.name}: registered version {made.version}")
-    return Registered(str(made.version), run.run_id, source)
+    return Registered(str(made.version), run.run_id, commit, source)
 
 
 def _registered_model(client: Any, spec: ModelSpec) -> None:
@@ -214,11 +216,11 @@ def _registered_model(client: Any, spec: ModelSpec) -> None:
             raise
 
 
-def _mlflow_model(fit: Fit, path: Path) -> Path:
+def _mlflow_model(fit: Fit, run: str, path: Path) -> Path:
     """Write the artifact as a folder that MLflow can load: its own files around ours, ours unchanged."""
     import mlflow.onnx
     import onnx
-    from mlflow.models import ModelSignature
+    from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema
 
     from serving.runtime.signature import Signature, Tensor
@@ -230,10 +232,12 @@ def _mlflow_model(fit: Fit, path: Path) -> Path:
     mlflow.onnx.save_model(
         onnx.load(fit.directory / "model.onnx"),
         str(path),
-        signature=ModelSignature(inputs=schema(signature.inputs)),
+        signature=ModelSignature(inputs=schema(signature.inputs), outputs=schema(signature.outputs)),
         input_example=fit.example,
         pip_requirements=str(fit.directory / "requirements.txt"),
+        mlflow_model=Model(artifact_path=MODEL_FOLDER, run_id=run),
         metadata={"digest": fit.digest},
+        onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
     )
     for name in fit.files:

@@ -5,6 +5,7 @@ Views have no time to live: freshness is a matter of monitoring, and data from t
 otherwise never be served.
 """
 
+import contextlib
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -141,11 +142,13 @@ def materialize(store: Any, spec: ModelSpec, views: "Mapping[str, pd.DataFrame]"
         return
     start = min(view[TIMESTAMP].min() for view in views.values())
     end = max(view[TIMESTAMP].max() for view in views.values())
-    store.materialize(
-        start_date=(start - pd.Timedelta(seconds=1)).to_pydatetime(),
-        end_date=(end + pd.Timedelta(seconds=1)).to_pydatetime(),
-        feature_views=[view.name for view in spec.online.views],
-    )
+    # Feast prints a coloured report, for a terminal that is not there.
+    with contextlib.redirect_stdout(io.StringIO()):
+        store.materialize(
+            start_date=(start - pd.Timedelta(seconds=1)).to_pydatetime(),
+            end_date=(end + pd.Timedelta(seconds=1)).to_pydatetime(),
+            feature_views=[view.name for view in spec.online.views],
+        )
 
 
 def online(store: Any, service: str, entities: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:

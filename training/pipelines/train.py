@@ -49,7 +49,7 @@ def train(
 
     Returns:
         The candidate: `model`, `version`, `digest`, `source`, `files`, `run`, `commit`, `dataDigest`, `seed`, `passed`
-        and `evaluation`.
+        and `evaluation`. Version, run and commit are those that first made this digest.
 
     Raises:
         TrainingError: with what is missing or wrong.
@@ -57,11 +57,10 @@ def train(
     tables = snapshots.read(data / "snapshots", spec.name, digest)
     frame = assemble(spec, tables, _views(spec, data, features))
     rows = split(spec, frame, seed)
-    running = commit()
     with tempfile.TemporaryDirectory(prefix="mlops-train-") as temporary:
         fitted = fit(spec, rows, digest, seed, params, Path(temporary), now)
         say(f"{spec.name}: registering")
-        registered = register(spec, fitted, params, commit=running, folder=folder)
+        registered = register(spec, fitted, params, commit=commit(), folder=folder)
     return {
         "model": spec.name,
         "version": registered.version,
@@ -69,7 +68,7 @@ def train(
         "source": registered.source,
         "files": dict(fitted.files),
         "run": registered.run,
-        "commit": running,
+        "commit": registered.commit,
         "dataDigest": digest,
         "seed": seed,
         "passed": fitted.evaluation.passed,
