@@ -1,0 +1,152 @@
+"""Running the engine: signals and the typed result."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+from infra.engine.operation import OperationFailedError, read_result
+
+ROOT = Path(__file__).resolve().parents[3]
+
+DRIVER = """
+import sys, pathlib
+from infra.engine.operation import run
+try:
+    result = run([sys.executable, "-u", sys.argv[1]], "up", "test", {{}}, pathlib.Path("."), print)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    sys.exit(130)
+print("result", result.ok, flush=True)
+"""
+
+
+def write_events(path: Path, *events: object) -> Path:
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    return path
+
+
+def test_result_holds_changes_errors_and_findings(tmp_path: Path) -> None:
+    log = write_events(
+        tmp_path / "events.json",
+        {"diagnosticEvent": {"severity": "info", "message": "hello"}},
+        {
+            "diagnosticEvent": {
+                "severity": "error",
+                "message": "it broke\n",
+                "urn": "urn:pulumi:test::mlops::a:b:C::thing",
+            }
+        },
+        {
+            "policyEvent": {
+                "policyName": "rule",
+                "policyPackName": "pack",
+                "enforcementLevel": "mandatory",
+                "resourceUrn": "urn",
+                "message": "not so",
+            }
+        },
+        {"summaryEvent": {"resourceChanges": {"create": 2, "same": 1}, "durationSeconds": 7}},
+    )
+    result = read_result(log, "up", "test", 1)
+    assert not result.ok
+    assert result.changes == {"create": 2, "same": 1}
+    assert result.changed
+    assert result.seconds == 7
+    assert result.errors == ("thing: it broke",)
+    assert [(finding.policy, finding.level) for finding in result.findings] == [("rule", "mandatory")]
+    assert "thing: it broke" in str(OperationFailedError(result))
+
+
+def test_unchanged_resources_are_no_change(tmp_path: Path) -> None:
+    log = write_events(tmp_path / "events.json", {"summaryEvent": {"resourceChanges": {"same": 9}}})
+    assert not read_result(log, "preview", "test", 0).changed
+
+
+def test_log_of_a_killed_engine_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    log = write_events(tmp_path / "events.json", {"diagnosticEvent": {"severity": "error", "message": "first"}})
+    with log.open("a") as file:
+        file.write('{"summaryEv')
+    assert read_result(log, "up", "test", -9).errors == ("first",)
+
+
+def test_missing_log_is_a_result_without_details(tmp_path: Path) -> None:
+    result = read_result(tmp_path / "none", "up", "test", 255)
+    assert (result.ok, result.changes, result.errors) == (False, {}, ())
+
+
+def drive(tmp_path: Path, child: str) -> subprocess.Popen[str]:
+    """Start a process without a terminal that runs `child` in the engine's place."""
+    engine = tmp_path / "engine.py"
+    engine.write_text(textwrap.dedent(child))
+    driver = tmp_path / "driver.py"
+    driver.write_text(DRIVER.format())
+    return subprocess.Popen(
+        [sys.executable, "-u", str(driver), str(engine)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+GENTLE = """
+    import signal, sys, time
+    count = 0
+    def interrupted(*_):
+        global count
+        count += 1
+        print("engine got", count, flush=True)
+        if count == WANTED:
+            sys.exit(255)
+    signal.signal(signal.SIGINT, interrupted)
+    print("ready", flush=True)
+    for _ in range(300):
+        time.sleep(0.1)
+"""
+
+
+def read_until(process: subprocess.Popen[str], wanted: str) -> str:
+    text = ""
+    deadline = time.monotonic() + 30
+    assert process.stdout is not None
+    while wanted not in text and time.monotonic() < deadline:
+        text += process.stdout.readline()
+    return text
+
+
+def test_interrupt_is_passed_on_once_and_waits_for_the_end(tmp_path: Path) -> None:
+    process = drive(tmp_path, GENTLE.replace("WANTED", "1"))
+    read_until(process, "ready")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert output.count("engine got") == 1
+    assert "interrupted" in output
+    assert process.returncode == 130
+
+
+def test_termination_is_passed_on_as_an_interrupt(tmp_path: Path) -> None:
+    process = drive(tmp_path, GENTLE.replace("WANTED", "1"))
+    read_until(process, "ready")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert "engine got 1" in output
+    assert process.returncode == 130
+
+
+def test_third_signal_kills_an_engine_that_does_not_listen(tmp_path: Path) -> None:
+    process = drive(tmp_path, GENTLE.replace("WANTED", "99"))
+    read_until(process, "ready")
+    process.send_signal(signal.SIGINT)
+    read_until(process, "engine got 1")
+    process.send_signal(signal.SIGINT)
+    read_until(process, "engine got 2")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert "engine got 3" not in output
+    assert process.returncode == 130
