@@ -1,0 +1,181 @@
+"""The hash chain: an entry is an event with its number, its time and the hash of the entry before it.
+
+The hash is SHA-256 over the canonical JSON of the entry without its hash:
+
+    {"digest":…,"kind":…,"model":…,"person":…,"previous":…,"seq":…,"time":…,"version":…,"what":{…}}
+
+`what` sorts last, so that its text can be stored and hashed as it is: everything before it is quoted, therefore no
+other division into fields gives the same bytes. The first entry's `previous` is derived from the ledger's id, so that
+the entries of one ledger can't be shown as those of another.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from json.encoder import encode_basestring
+from typing import Any, NamedTuple
+
+from policies.ledger.events import AnyEvent, join, split
+from policies.ledger.refusal import refuse_secrets
+from policies.releases.record import canonical
+
+# One event can't fill the ledger: larger evidence is named by its digest.
+MAXIMUM_BYTES = 64 * 1024
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+@dataclass(frozen=True)
+class Head:
+    """The end of a chain: the number and hash of its last entry, or 0 and the genesis hash."""
+
+    seq: int
+    hash: str
+
+
+class Entry(NamedTuple):
+    """One entry as it is stored. `what` is the canonical JSON text of the event's own fields.
+
+    A named tuple, because a verification makes one for each row.
+    """
+
+    seq: int
+    time: str
+    kind: str
+    person: str
+    model: str | None
+    version: str | None
+    digest: str | None
+    what: str
+    previous: str
+    hash: str
+
+    @property
+    def at(self) -> datetime:
+        """The time by the ledger's clock."""
+        return datetime.fromisoformat(self.time)
+
+    @property
+    def head(self) -> Head:
+        """The end of the chain that this entry is."""
+        return Head(self.seq, self.hash)
+
+    def event(self) -> AnyEvent:
+        """Return the event."""
+        columns = {
+            "kind": self.kind,
+            "person": self.person,
+            "model": self.model,
+            "version": self.version,
+            "digest": self.digest,
+        }
+        return join(columns, json.loads(self.what))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return self._asdict() | {"what": json.loads(self.what)}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An event that was checked and taken apart, ready to be linked."""
+
+    kind: str
+    person: str
+    model: str | None
+    version: str | None
+    digest: str | None
+    what: str
+
+
+def genesis(ledger: str) -> Head:
+    """Return the head of an empty ledger.
+
+    Args:
+        ledger: the ledger's id.
+    """
+    return Head(0, hashlib.sha256(f"mlops-ledger/1:{ledger}".encode()).hexdigest())
+
+
+def timestamp(time: datetime) -> str:
+    """Write a time so that text order is time order: UTC, microseconds, always 27 characters.
+
+    Raises:
+        ValueError: the time has no zone.
+    """
+    if time.tzinfo is None:
+        raise ValueError("a time in the ledger needs a time zone")
+    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+def is_timestamp(text: str) -> bool:
+    """Say whether the text is a time as `timestamp` writes it."""
+    return _TIME.fullmatch(text) is not None
+
+
+def prepare(event: AnyEvent) -> Prepared:
+    """Check an event and take it apart. This is the part of an append that needs no lock.
+
+    Raises:
+        SecretRefusedError: something in it looks like a secret.
+        ValueError: it is too large, or holds text that is no Unicode.
+    """
+    columns, rest = split(event)
+    refuse_secrets(rest | {"person": event.person}, event.kind)
+    what = canonical(rest)
+    if len(what) > MAXIMUM_BYTES:
+        raise ValueError(
+            f"{event.kind} event of {len(what)} bytes, the limit is {MAXIMUM_BYTES}: name evidence by digest"
+        )
+    return Prepared(
+        kind=event.kind,
+        person=event.person,
+        model=columns["model"],
+        version=columns["version"],
+        digest=columns["digest"],
+        what=what.decode(),
+    )
+
+
+def link(head: Head, time: str, prepared: Iterable[Prepared]) -> Iterator[Entry]:
+    """Append events to a chain.
+
+    Args:
+        head: the chain's end.
+        time: the time of all of them, by `timestamp`.
+        prepared: the events.
+    """
+    seq, previous = head.seq, head.hash
+    for one in prepared:
+        seq += 1
+        digest = entry_hash(seq, time, one.kind, one.person, one.model, one.version, one.digest, one.what, previous)
+        yield Entry(seq, time, one.kind, one.person, one.model, one.version, one.digest, one.what, previous, digest)
+        previous = digest
+
+
+def entry_hash(
+    seq: int,
+    time: str,
+    kind: str,
+    person: str,
+    model: str | None,
+    version: str | None,
+    digest: str | None,
+    what: str,
+    previous: str,
+) -> str:
+    """Return the hash of an entry with these fields, in hex."""
+    text = (
+        f'{{"digest":{_json(digest)},"kind":{encode_basestring(kind)},"model":{_json(model)},'
+        f'"person":{encode_basestring(person)},"previous":"{previous}","seq":{seq},"time":"{time}",'
+        f'"version":{_json(version)},"what":{what}}}'
+    )
+    # A surrogate can't come from us; if somebody put one into the database it must not stop the verification.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _json(value: str | None) -> str:
+    return "null" if value is None else encode_basestring(value)
