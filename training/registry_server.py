@@ -8,9 +8,10 @@ State lies in `<data>/registry`: `mlflow.db` (SQLite) and `artifacts/`, which cl
 which MLflow's client sends by `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`.
 
 Why not `mlflow server --app-name basic-auth`: it keeps a database of users whose admin password is set once and does
-not follow the secret of a stack; it derives a key from the password on every request, which costs more than the
-request; it guards the routes that it knows, where this guards all; and its command stays as a second process that only
-waits. What it can do besides, many users with rights of their own, an environment on one machine has no use for.
+not follow the secret of a stack; it derives a key from the password on every request (0.6 s for a search of
+experiments where this takes 0.03 s, on two busy cores); it guards the routes that it knows, where this guards all; its
+command stays as a second process that only waits (560 MB for both, 280 MB here); and it needs packages that MLflow does
+not bring along. Many users with rights of their own, which it has, an environment on one machine has no use for.
 
 MLflow's own protection against DNS rebinding and cross-origin requests is on, for the loopback names of the port only.
 Job execution (a queue with worker processes, for evaluations of language models) is off.

@@ -4,6 +4,7 @@
         environment: MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLOPS_DATA_DIR,
                      MLOPS_COMMIT, MLOPS_INGEST, MLOPS_MATERIALIZE (results of the earlier jobs), MLOPS_JOB_RESULT
 
+Without the results of earlier jobs it does their work first, on the data of today: that is how the schedule retrains.
 A model that fails its evaluation is a result (`passed` false, with reasons), not a failure of the job.
 """
 
@@ -18,7 +19,7 @@ from training import snapshots
 from training.dataset import assemble, split
 from training.errors import TrainingError
 from training.fit import fit
-from training.pipelines.materialize import data_digest
+from training.pipelines.materialize import data_digest, materialize
 from training.register import register
 from training.spec import ModelSpec, ParamValue, load_model
 from training.workspace import commit, data_directory, earlier_result, run, say, write_result
@@ -104,12 +105,17 @@ def main() -> None:
     options = parser.parse_args()
     spec, data = load_model(options.folder), data_directory()
     params = spec.with_params(options.param)
+    alone = earlier_result("MLOPS_INGEST", "ingest") is None
+    digest = data_digest(spec, data)
+    features = earlier_result("MLOPS_MATERIALIZE", "materialize")
+    if alone and spec.online:
+        features = materialize(spec, data, digest)
     write_result(
         train(
             spec,
             data,
-            digest=data_digest(spec, data),
-            features=earlier_result("MLOPS_MATERIALIZE", "materialize"),
+            digest=digest,
+            features=features,
             seed=options.seed,
             params=params,
             folder=options.folder,
