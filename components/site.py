@@ -39,9 +39,9 @@ class Site:
         """Command that runs a module of the project."""
         return [self.python, "-m", name, *arguments]
 
-    def program(self, name: str) -> str:
-        """A program that the virtual environment brings along."""
-        return str(Path(self.python).parent / name)
+    def programs(self) -> str:
+        """Folder of the programs that the virtual environment brings along."""
+        return str(Path(self.python).parent)
 
     def environment(self) -> dict[str, str]:
         """What each of our Python processes needs: our code on the path, output as it is written, no calls home.

@@ -60,7 +60,7 @@ def head_command(args: LocalClusterArgs) -> list[str]:
     """
     ports = args.ports
     return [
-        args.site.program("ray"),
+        f"{args.site.programs()}/ray",
         "start",
         "--head",
         "--block",

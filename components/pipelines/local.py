@@ -33,11 +33,17 @@ class LocalPipelinesArgs(PipelinesArgs):
     site: Site
 
 
-def train_command(site: Site, model: Model) -> list[str]:
-    """The command that trains a model with the seed and the parameters of its stack."""
+def train_command(site: Site, model: Model, pipeline: str = "train") -> list[str]:
+    """The command that trains a model with the seed and the parameters of its stack.
+
+    Args:
+        site: where the environment lives.
+        model: what is trained.
+        pipeline: `train`, which takes the results of earlier jobs, or `retrain`, which does everything on new data.
+    """
     assignments = [f"{name}={_text(value)}" for name, value in sorted(model.params.items())]
     return site.module(
-        "training.pipelines.train",
+        f"training.pipelines.{pipeline}",
         f"--folder={model.folder}",
         f"--seed={model.seed}",
         *(f"--param={assignment}" for assignment in assignments),
@@ -136,7 +142,7 @@ class LocalPipelines(Pipelines):
             {
                 "model": model.name,
                 "cron": model.schedule,
-                "command": train_command(site, model),
+                "command": train_command(site, model, "retrain"),
                 "environment": {
                     **site.environment(),
                     "MLFLOW_TRACKING_URI": tracking.url,

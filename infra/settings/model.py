@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
-MODEL_NAME = r"^[a-z][a-z0-9-]{1,40}$"
+MODEL_NAME = r"^[a-z][a-z0-9-]{0,39}[a-z0-9]$"
 RESERVED_MODEL_NAMES = frozenset({"shared"})
 """Names that a model may not have: a serving group of that name exists already."""
 

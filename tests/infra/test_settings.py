@@ -12,7 +12,7 @@ import yaml
 from infra.settings import Settings, SettingsError, load_stack_file, read_program
 from infra.settings.__main__ import main
 from infra.settings.documents import baseline_schema, documents, stack_schema
-from infra.settings.model import Ports
+from infra.settings.model import MODEL_NAME, Ports
 from infra.settings.sources import merge
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -167,11 +167,11 @@ def test_a_secret_value_is_never_shown(project: Path) -> None:
     assert "hunter2" not in message
 
 
-@pytest.mark.parametrize("name", ["A", "a", "9lives", "under_score", "a" * 42, "with space"])
+@pytest.mark.parametrize("name", ["A", "a", "9lives", "under_score", "a" * 42, "with space", "ends-"])
 def test_model_names_outside_the_rule_are_refused(project: Path, name: str) -> None:
     message = refused(project, {"models": {name: {"folder": "training/churn"}}})
 
-    assert "^[a-z][a-z0-9-]{1,40}$" in message
+    assert MODEL_NAME in message
     assert f"models.{name}" in message
 
 
