@@ -193,6 +193,8 @@ def install(environment: Environment) -> None:
         ).stdout
         command = [str(uv), "pip", "sync", "--python", str(environment.python), "--require-hashes"]
         command += ["--compile-bytecode", *(["--reinstall"] if half_done else []), str(environment.lock)]
+        # A bar on a terminal, nothing in a log: it would list every package.
+        command += [] if sys.stderr.isatty() else ["--quiet"]
         variables = {**os.environ, **index_settings(pip_settings, os.environ)}
     else:
         say("no uv for this machine; using pip, which takes longer")

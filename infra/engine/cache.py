@@ -93,13 +93,3 @@ def remove(folder: Path) -> None:
     if folder.exists():
         # What this leaves behind, if anything, is only disk space: `./mlops doctor` names it.
         shutil.rmtree(folder, onerror=make_writable)
-
-
-def size(folder: Path) -> int:
-    """Return the bytes that the files under a folder take."""
-    total = 0
-    for path, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.lstat(Path(path, name)).st_size
-    return total

@@ -26,7 +26,7 @@ import psutil
 
 from components.paths import home_hash
 from infra.engine import golang, locks, tools
-from infra.engine.cache import Cache, size
+from infra.engine.cache import Cache
 from infra.engine.catalogue import PULUMI, TOOLS, show
 from infra.engine.environment import choose_backend
 
@@ -116,8 +116,8 @@ def space(project: Path) -> Iterator[Check]:
         yield Check(
             "unfinished builds",
             "warn",
-            f"{size(cache.build) / _GB:.1f} GB in {cache.build}",
-            "./mlops up finishes the build and removes them; or remove that folder",
+            f"a tool's build is under way or was interrupted: {cache.build}, up to 6 GB",
+            "./mlops up finishes it and removes them; or remove that folder",
         )
 
 

@@ -23,13 +23,13 @@ import pulumi.runtime
 PROGRAM_SHOWED_ITS_ERROR = 32
 
 
-def own_frames(error: BaseException, program: Path) -> str:
-    """Format a traceback from the program's first frame on, without the frames that lead to it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    for index, frame in enumerate(frames):
-        if Path(frame.filename).is_relative_to(program):
-            return "".join(traceback.format_exception(error, limit=index - len(frames)))
-    return "".join(traceback.format_exception(error))
+def own_frames(error: BaseException) -> str:
+    """Format a traceback without the frames that lead to the program: this file's and those of `runpy`."""
+    files = [Path(frame.filename).name for frame in traceback.extract_tb(error.__traceback__)]
+    ours = [index for index, name in enumerate(files) if name in (Path(__file__).name, "<frozen runpy>", "runpy.py")]
+    rest = len(files) - (ours[-1] + 1 if ours else 0)
+    # With no frame left the error came from starting the program: then every frame may help.
+    return "".join(traceback.format_exception(error, limit=-rest if rest else None))
 
 
 def configure(order: dict[str, Any]) -> None:
@@ -59,7 +59,6 @@ def configure(order: dict[str, Any]) -> None:
 def run(order: dict[str, Any]) -> int:
     """Run the program of an order and return the process's exit status."""
     configure(order)
-    program = Path(order["program"]).resolve()
     sys.argv = [order["program"], *order["arguments"]]
     os.chdir(order["directory"])
     # Nothing to tell the user there: a failed resource leaves futures that nobody awaits, by design of the SDK.
@@ -78,7 +77,7 @@ def run(order: dict[str, Any]) -> int:
         pulumi.log.error(str(error))
         return 1
     except Exception as error:  # noqa: BLE001 - whatever a program raises is shown to its author
-        pulumi.log.error(f"Program failed with an unhandled exception:\n{own_frames(error, program)}")
+        pulumi.log.error(f"Program failed with an unhandled exception:\n{own_frames(error)}")
         return PROGRAM_SHOWED_ITS_ERROR
     finally:
         threads.shutdown(wait=True)

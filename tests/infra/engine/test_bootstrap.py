@@ -1,5 +1,6 @@
 """Making the Python environment, without and with the network."""
 
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -73,10 +74,8 @@ def test_stamp_is_dated_at_the_beginning(environment: Environment) -> None:
 def test_python_without_venv_module_is_told_what_to_install(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find_spec = bootstrap.importlib.util.find_spec
-    monkeypatch.setattr(
-        bootstrap.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else find_spec(name)
-    )
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ensurepip" else find_spec(name))
     with pytest.raises(BootstrapError, match=r"ensurepip.*python3-venv"):
         bootstrap.create(environment)
 

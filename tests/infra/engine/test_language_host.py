@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import psutil
 import pytest
-from google.protobuf import empty_pb2, struct_pb2
+from google.protobuf import empty_pb2, struct_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,7 +32,7 @@ class Host:
         assert self.process.stdout is not None
         port = int(self.process.stdout.readline())
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
-        self.stub: Any = language_pb2_grpc.LanguageRuntimeStub(self.channel)  # type: ignore[no-untyped-call]
+        self.stub: Any = language_pb2_grpc.LanguageRuntimeStub(self.channel)
 
     def end(self) -> None:
         self.channel.close()

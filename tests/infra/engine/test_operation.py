@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -150,3 +151,37 @@ def test_third_signal_kills_an_engine_that_does_not_listen(tmp_path: Path) -> No
     output, _ = process.communicate(timeout=30)
     assert "engine got 3" not in output
     assert process.returncode == 130
+
+
+def test_interrupt_from_a_terminal_reaches_the_engine_once(tmp_path: Path) -> None:
+    engine, driver = tmp_path / "engine.py", tmp_path / "driver.py"
+    engine.write_text(textwrap.dedent(GENTLE.replace("WANTED", "2")))
+    driver.write_text(DRIVER.format())
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["PYTHONPATH"] = str(ROOT)
+        os.execv(sys.executable, [sys.executable, "-u", str(driver), str(engine)])
+    try:
+        terminal_output = read_terminal(terminal, "ready")
+        os.write(terminal, b"\x03")
+        terminal_output += read_terminal(terminal, "engine got 1")
+        time.sleep(0.5)  # long enough for a second, forwarded one to arrive if there was one
+        os.write(terminal, b"\x03")
+        terminal_output += read_terminal(terminal, "interrupted")
+        terminal_output += read_terminal(terminal, "until it ends")
+        _, status = os.waitpid(pid, 0)
+    finally:
+        os.close(terminal)
+    assert terminal_output.count("engine got") == 2
+    assert os.waitstatus_to_exitcode(status) == 130
+
+
+def read_terminal(terminal: int, wanted: str) -> str:
+    text = ""
+    deadline = time.monotonic() + 30
+    while wanted not in text and time.monotonic() < deadline:
+        try:
+            text += os.read(terminal, 4096).decode()
+        except OSError:
+            break
+    return text
