@@ -33,17 +33,15 @@ class LocalPipelinesArgs(PipelinesArgs):
     site: Site
 
 
-def train_command(site: Site, model: Model, pipeline: str = "train") -> list[str]:
+def train_command(site: Site, model: Model) -> list[str]:
     """The command that trains a model with the seed and the parameters of its stack.
 
-    Args:
-        site: where the environment lives.
-        model: what is trained.
-        pipeline: `train`, which takes the results of earlier jobs, or `retrain`, which does everything on new data.
+    Without the results of earlier jobs in its environment it does their work too, on the data of its day: that is what
+    the schedule submits.
     """
     assignments = [f"{name}={_text(value)}" for name, value in sorted(model.params.items())]
     return site.module(
-        f"training.pipelines.{pipeline}",
+        "training.pipelines.train",
         f"--folder={model.folder}",
         f"--seed={model.seed}",
         *(f"--param={assignment}" for assignment in assignments),
@@ -142,7 +140,7 @@ class LocalPipelines(Pipelines):
             {
                 "model": model.name,
                 "cron": model.schedule,
-                "command": train_command(site, model, "retrain"),
+                "command": train_command(site, model),
                 "environment": {
                     **site.environment(),
                     "MLFLOW_TRACKING_URI": tracking.url,

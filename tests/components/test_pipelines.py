@@ -75,7 +75,7 @@ def test_schedule_retrains_the_model_with_its_seed_and_no_secret_in_the_open(pla
     assert (entry["model"], entry["cron"]) == ("loan", "0 3 * * *")
     assert entry["command"][1:] == [
         "-m",
-        "training.pipelines.retrain",
+        "training.pipelines.train",
         "--folder=training/examples/loan",
         "--seed=7",
     ]
