@@ -134,28 +134,29 @@ class LedgerDamagedError(Exception):
 class Ledger:
     """An append-only ledger in a database. Safe to share between threads."""
 
-    def __init__(self, engine: sa.Engine, clock: Clock | None = None) -> None:
+    def __init__(self, engine: sa.Engine, clock: Clock | None = None, *, create: bool = True) -> None:
         """Use the ledger in a database, making its tables on first use.
 
         Args:
             engine: made by `open_engine`.
             clock: returns the time that entries are stamped with; the machine's by default.
+            create: whether to make the tables. An auditor does not, and needs no right to write.
+
+        Raises:
+            LedgerDamagedError: there is no ledger to be read, or it lacks a part.
         """
         self.engine = engine
         self._clock = clock or (lambda: datetime.now(UTC))
-        with write_transaction(engine) as connection:
-            if engine.dialect.name == "postgresql":  # two processes may come up at once
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7306085893296906595)"))
-            if not sa.inspect(connection).has_table(entries_table.name):
-                _metadata.create_all(connection)
-                for statement in _APPEND_ONLY.get(engine.dialect.name, ()):
-                    connection.exec_driver_sql(statement)
-            found = connection.execute(sa.select(head_table.c.ledger)).scalar()
-            if found is None:
-                if connection.execute(sa.select(entries_table.c.seq).limit(1)).first() is not None:
-                    raise LedgerDamagedError("the ledger has entries but no head record: somebody removed it")
-                found = secrets.token_hex(16)
-                connection.execute(head_table.insert().values(id=1, ledger=found, seq=0, hash=genesis(found).hash))
+        try:
+            if create:
+                with write_transaction(engine) as connection:
+                    _create(connection)
+            with engine.connect() as connection:
+                found = _identity(connection)
+        except sa.exc.DatabaseError as error:
+            if type(error) is not sa.exc.DatabaseError:  # the others say that it is locked, away, or not writable
+                raise
+            raise LedgerDamagedError(f"the ledger's database can't be read: {error.orig}") from None
         self.id: str = found
         """Random, made with the ledger: part of its first hash and of each checkpoint."""
 
@@ -212,12 +213,15 @@ class Ledger:
     def verify(self, checkpoints: Iterable[Checkpoint], keys: Collection[PublicKey]) -> Report:
         """Verify all that is there now, while others may go on appending. See `verification.verify`."""
         known = list(checkpoints)  # before the head: none of these may be about entries that come later
+        failure: list[str] = []
         try:
             head = self.head()
         except sa.exc.NoResultFound:
             report = verify(self.id, self.entries(), known, keys)
             return replace(report, findings=(*report.findings, Finding("the head record is missing")))
-        failure: list[str] = []
+        except sa.exc.DatabaseError as error:
+            unreadable = Finding(f"the database can't be read: {error.orig}")
+            return Report((unreadable,), 0, genesis(self.id), len(known), 0, None, 0)
         report = verify(self.id, self._readable(head, failure), known, keys, head)
         if not failure:
             return report
@@ -237,6 +241,29 @@ class Ledger:
                 yield beyond
         except sa.exc.DBAPIError as error:
             failure.append(str(error.orig))
+
+
+def _create(connection: sa.Connection) -> None:
+    """Make what is not there yet; one process does, when several come up at once."""
+    dialect = connection.dialect.name
+    if dialect == "postgresql":
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(7306085893296906595)"))
+    if sa.inspect(connection).has_table(head_table.name):
+        return
+    _metadata.create_all(connection)
+    for statement in _APPEND_ONLY.get(dialect, ()):
+        connection.exec_driver_sql(statement)
+    ledger = secrets.token_hex(16)
+    connection.execute(head_table.insert().values(id=1, ledger=ledger, seq=0, hash=genesis(ledger).hash))
+
+
+def _identity(connection: sa.Connection) -> str:
+    if not sa.inspect(connection).has_table(head_table.name):
+        raise LedgerDamagedError("the database holds no ledger")
+    found = connection.execute(sa.select(head_table.c.ledger)).scalar()
+    if found is None:
+        raise LedgerDamagedError("the ledger has no head record: somebody removed it")
+    return str(found)
 
 
 _ADVANCE = (

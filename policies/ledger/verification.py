@@ -83,7 +83,7 @@ def verify(
     report = walk(entries, genesis(ledger), seals.hashes)
     findings = [*seals.findings, *report.findings]
     if not report.findings:
-        findings += _ends(report.head, head, seals)
+        findings += _ends(report.head, report.sealed, head, seals)
     return replace(report, findings=tuple(findings), checkpoints=len(seals.hashes))
 
 
@@ -180,17 +180,14 @@ def _read_seals(ledger: str, checkpoints: Iterable[Checkpoint], keys: Collection
     return seals
 
 
-def _ends(end: Head, head: Head | None, seals: _Seals) -> list[Finding]:
+def _ends(end: Head, sealed: int, head: Head | None, seals: _Seals) -> list[Finding]:
     """Find what is missing after the last entry."""
     last = max(seals.hashes, default=0)
     if last > end.seq:
-        return [
-            Finding(
-                f"entries {end.seq + 1} to {last} are missing: a checkpoint of {seals.times[last]} covers them",
-                end.seq + 1,
-                last,
-            )
-        ]
+        message = f"entries {end.seq + 1} to {last} are missing: a checkpoint of {seals.times[last]} covers them"
+        if sealed < end.seq:
+            message += f"; those after {sealed} may have been rewritten too"
+        return [Finding(message, sealed + 1, end.seq + 1)]
     if head is None or head == end:
         return []
     if head.seq > end.seq:

@@ -187,7 +187,7 @@ def _loaded(key: PublicKey) -> ed25519.Ed25519PublicKey | ec.EllipticCurvePublic
         raise SignatureError(f"keys of type {key.type!r} are not accepted, only {', '.join(KEY_TYPES)}")
     try:
         loaded = load_ssh_public_key(key.line().encode())
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, NotImplementedError, UnsupportedAlgorithm) as error:
         raise SignatureError(f"not a public key: {error}") from None
     if isinstance(loaded, rsa.RSAPublicKey) and loaded.key_size < MINIMUM_RSA_BITS:
         raise SignatureError(f"the RSA key has {loaded.key_size} bits, accepted are {MINIMUM_RSA_BITS} and more")

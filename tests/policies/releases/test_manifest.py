@@ -98,7 +98,9 @@ def test_approvers_sign_the_same_manifest_whatever_others_approved() -> None:
     assert signed_bytes(alone, Approval.model_validate(statement(signature=SSH))) == signed_bytes(alone, mine)
 
 
-@pytest.mark.parametrize("change", [{"environments": ["prod"]}, {"expiresAt": "2037-01-01T00:00:00Z"}, {"role": "platform"}])
+@pytest.mark.parametrize(
+    "change", [{"environments": ["prod"]}, {"expiresAt": "2037-01-01T00:00:00Z"}, {"role": "platform"}]
+)
 def test_signed_bytes_change_with_the_approvers_statement(change: dict[str, Any]) -> None:
     judged = Manifest.model_validate(manifest())
     assert signed_bytes(judged, Statement.model_validate(statement())) != signed_bytes(
