@@ -1,7 +1,7 @@
 """Runs one Pulumi program for `language_host`, in a process of its own.
 
 It reads its orders, one JSON document, from standard input: they hold configuration in plain, which an argument list
-would show to everyone on the machine.
+would show to everyone on the machine. MLOPS_PROGRAM_DEBUG=1 keeps the SDK's debug messages (`pulumi up --debug`).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def run(order: dict[str, Any]) -> int:
         loop.run_until_complete(pulumi.runtime.run_in_stack(execute))
     except pulumi.RunError as error:
         pulumi.log.error(str(error))
-        return 1
+        return PROGRAM_SHOWED_ITS_ERROR
     except Exception as error:  # noqa: BLE001 - whatever a program raises is shown to its author
         pulumi.log.error(f"Program failed with an unhandled exception:\n{own_frames(error)}")
         return PROGRAM_SHOWED_ITS_ERROR

@@ -231,12 +231,22 @@ class Stack:
         return done.stdout
 
 
-def pass_through(project: Path, environment: Mapping[str, str], arguments: Sequence[str]) -> int:
+def pass_through(
+    project: Path, environment: Mapping[str, str], arguments: Sequence[str], say: Progress = silent
+) -> int:
     """Run the engine's command line as the person typed it, in the current folder or the project's.
+
+    A stack that has a file but was never brought up is made first, so that `preview -s local` works on a fresh
+    checkout, and a lock that a killed engine left is released.
 
     Returns:
         Its exit status.
     """
+    if arguments and arguments[0] in ("up", "update", "preview", "pre", "refresh", "destroy"):
+        stack = Stack(project, _stack_named(arguments) or "", environment, say)
+        if stack.name and stack.file.exists():
+            stack.ensure_exists()
+            stack.release_stale_lock()
     inside = Path.cwd().is_relative_to(project)
     process = subprocess.Popen(
         [environment["MLOPS_PULUMI"], *arguments], cwd=None if inside else project, env=dict(environment)
@@ -246,3 +256,13 @@ def pass_through(project: Path, environment: Mapping[str, str], arguments: Seque
     for path in (project / "stacks").glob("Pulumi.*.yaml"):
         Stack(project, path.name.split(".")[1], environment).drop_generated_salt()
     return code if code >= 0 else 128 - code
+
+
+def _stack_named(arguments: Sequence[str]) -> str | None:
+    """Return the stack that a command line names."""
+    for index, argument in enumerate(arguments):
+        if argument in ("-s", "--stack"):
+            return arguments[index + 1] if index + 1 < len(arguments) else None
+        if argument.startswith(("--stack=", "-s=")):
+            return argument.partition("=")[2]
+    return None

@@ -142,15 +142,17 @@ def test_failing_program_is_an_error_with_its_own_frames_only(stack: Stack) -> N
 @pytest.mark.engine
 def test_error_that_the_program_has_shown_is_said_once(stack: Stack, capfd: pytest.CaptureFixture[str]) -> None:
     (stack.project / "infra" / "__main__.py").write_text("import pulumi\nraise pulumi.RunError('set mlops:greeting')\n")
-    with pytest.raises(OperationFailedError, match="set mlops:greeting"):
+    with pytest.raises(OperationFailedError, match="set mlops:greeting") as caught:
         stack.preview()
+    assert len(caught.value.result.errors) == 1
 
 
 @pytest.mark.engine
 def test_plain_engine_works_and_leaves_the_stack_file_alone(stack: Stack, capfd: pytest.CaptureFixture[str]) -> None:
-    stack.up()
     before = stack.file.read_text()
-    code = pass_through(stack.project, stack.environment, ["preview", "-s", "test", "--expect-no-changes"])
+    assert pass_through(stack.project, stack.environment, ["preview", "-s", "test"]) == 0, "no ./mlops up needed before"
+    stack.up()
+    code = pass_through(stack.project, stack.environment, ["preview", "--stack=test", "--expect-no-changes"])
     captured = capfd.readouterr()
     assert code == 0, captured
     assert stack.file.read_text() == before
