@@ -82,7 +82,7 @@ class LocalPipelines(Pipelines):
         data = ingested.result.apply(lambda result: str(result["dataDigest"]))
         key: dict[str, Input[str]] = {"code": digest, "data": data}
         environment: dict[str, Input[str]] = {
-            "MLOPS_INGEST": Output.json_dumps(ingested.result),
+            "MLOPS_INGEST": Output.json_dumps(ingested.result, sort_keys=True),
             "MLOPS_MATERIALIZE": "",
         }
         if states_online_features(site.project, model.folder):
@@ -95,7 +95,7 @@ class LocalPipelines(Pipelines):
                 depends_on=self._materialized[-1:],
             )
             self._materialized.append(materialized)
-            environment["MLOPS_MATERIALIZE"] = Output.json_dumps(materialized.result)
+            environment["MLOPS_MATERIALIZE"] = Output.json_dumps(materialized.result, sort_keys=True)
             key = key | {"features": materialized.result.apply(lambda result: str(result["digest"]))}
         trained = self._job(
             f"train-{model.name}",

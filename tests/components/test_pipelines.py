@@ -161,3 +161,9 @@ def test_digest_does_not_depend_on_where_the_project_lies(tree: Path, tmp_path_f
 def test_a_missing_path_is_an_error(tree: Path) -> None:
     with pytest.raises(FileNotFoundError):
         code.digest(str(tree), ["training/nothing.py"])
+
+
+def test_results_are_handed_on_in_an_order_that_the_state_cannot_change(platform: Recording) -> None:
+    text = platform.of_type(JOB)["train-flight"].inputs["environment"]["MLOPS_INGEST"]
+
+    assert text == json.dumps(json.loads(text), sort_keys=True)
