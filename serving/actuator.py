@@ -29,6 +29,7 @@ Ray Serve
   competes with the replicas for the processor; predictions are counted by the replicas.
 - `RAY_SERVE_HAPROXY_NBTHREAD=1`: one thread moves tens of thousands of requests a second.
 - `RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S=60` and `RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S=60` (default: an hour and for ever).
+- `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serving.fastpath:middlewares`: see serving/fastpath.py.
 - `RAY_SERVE_LOG_TO_STDERR=0`.
 """
 

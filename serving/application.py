@@ -15,7 +15,9 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import LoggingConfig
 
+from serving.asgi import Application, Receive, Scope, Send
 from serving.config import GroupSettings, Settings, read
+from serving.fastpath import serve_directly
 from serving.ingress import Ingress
 from serving.replica import Replica
 
@@ -30,13 +32,16 @@ class Group:
     async def __init__(self, config: str, group: str) -> None:  # type: ignore[misc] # Ray Serve awaits it
         logging.getLogger("serving").setLevel(logging.INFO)
         logging.getLogger("httpx").setLevel(logging.WARNING)
-        # Ray Serve's own middleware adds the request id to answers.
-        self._replica = Replica(read(config), group, own_request_id=False)
+        settings = read(config)
+        self._replica = Replica(settings, group)
         await self._replica.start()
+        replicas = settings.group(group).replicas
+        if replicas.min == replicas.max:
+            serve_directly(self._replica.ingress)
 
-    def __serve_build_asgi_app__(self) -> Ingress:
+    def __serve_build_asgi_app__(self) -> Application:
         """Give Ray Serve the application."""
-        return self._replica.ingress
+        return _BehindRay(self._replica.ingress)
 
     def check_health(self) -> None:
         """Fail when background work has died, so that Ray Serve replaces the replica."""
@@ -48,6 +53,16 @@ class Group:
         await self._replica.close()
 
 
+class _BehindRay:
+    """The ingress where Ray Serve's own middleware adds the request id to answers."""
+
+    def __init__(self, ingress: Ingress) -> None:
+        self._ingress = ingress
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._ingress.answer(scope, receive, send, show_id=False)
+
+
 def build(config: str, settings: Settings, group: GroupSettings) -> Any:
     """Return the application of a group, to be given to `serve.run`.
 
@@ -56,7 +71,6 @@ def build(config: str, settings: Settings, group: GroupSettings) -> Any:
     replicas = group.replicas
     options: dict[str, Any] = {
         "name": "group",
-        "version": f"{code_digest()}-{settings.fingerprint()}",
         "max_ongoing_requests": _MAX_ONGOING,
         "health_check_period_s": 5,
         "health_check_timeout_s": 30,
@@ -76,7 +90,10 @@ def build(config: str, settings: Settings, group: GroupSettings) -> Any:
         )
     else:
         options["num_replicas"] = replicas.min
-    return serve.deployment(Group, **options).bind(config, group.name)
+    # Without a version Serve takes a random one and restarts every replica whenever the actuator starts.
+    version = f"{code_digest()}-{settings.fingerprint()}"
+    deployment = serve.deployment(Group, **options).options(version=version, _internal=True)
+    return deployment.bind(config, group.name)
 
 
 @cache

@@ -9,12 +9,11 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
+from serving.asgi import Message, Receive, Scope, Send
 from serving.auth import Bearer
 from serving.features import FeatureStore
 from serving.protocol import invocations
@@ -23,11 +22,6 @@ from serving.protocol.request import Decoded, Encoded
 from serving.table import Served, Table
 
 log = logging.getLogger(__name__)
-
-Scope = dict[str, Any]
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 # What a request id may look like: it goes into logs, files and headers.
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
@@ -39,15 +33,10 @@ _METADATA_ROUTE = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(read
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Bounds and habits.
-
-    `max_body` in bytes; `seconds` a request may take; `own_request_id`: whether answers get an x-request-id from here
-    (under Ray Serve its own middleware adds it).
-    """
+    """Bounds: `max_body` in bytes, `seconds` that a body may take to arrive."""
 
     max_body: int = 8 * 1024 * 1024
     seconds: float = 10.0
-    own_request_id: bool = True
 
 
 class Ingress:
@@ -57,12 +46,14 @@ class Ingress:
         self.options = options
         self.table = Table.build([])
         self.ready = False
-        # Ray Serve looks for the routes of its applications: none to tell.
-        self.routes: tuple[Any, ...] = ()
         self._bearer = bearer
         self._features = features
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, with its id in the answer's headers."""
+        await self.answer(scope, receive, send)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send, *, show_id: bool = True) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await _other_protocol(scope["type"], receive, send)
@@ -117,7 +108,7 @@ class Ingress:
             headers.append((b"inference-header-content-length", head))
         if status != 200:
             headers += _extra(status, close=close)
-        if self.options.own_request_id:
+        if show_id:
             headers.append((b"x-request-id", request_id.encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer})

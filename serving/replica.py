@@ -54,13 +54,12 @@ class _Failure:
 class Replica:
     """One replica. `start` it in the event loop that serves `ingress`; `close` it there too."""
 
-    def __init__(self, settings: Settings, group: str, *, own_request_id: bool = True, transport: Any = None) -> None:
+    def __init__(self, settings: Settings, group: str, *, transport: Any = None) -> None:
         """Make it; nothing is contacted yet.
 
         Args:
             settings: serving.json.
             group: name of the serving group.
-            own_request_id: see serving.ingress.Options.
             transport: an httpx transport to control, for tests.
         """
         self.id = uuid.uuid4().hex
@@ -76,7 +75,7 @@ class Replica:
         self._features = (
             None if features is None else FeatureStore(features.url, features.deadline_ms / 1000, features.token)
         )
-        options = Options(limits.max_body_bytes, limits.request_seconds, own_request_id)
+        options = Options(limits.max_body_bytes, limits.request_seconds)
         self.ingress = Ingress(options, Bearer(settings.inference_token), self._features)
         self._capture = _capture(settings, self.id)
         self._control = httpx.AsyncClient(
