@@ -7,6 +7,7 @@ In the artifact store the model is a folder that MLflow can load and serve (`mlf
 files beside its MLmodel.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -14,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import distributions
@@ -59,16 +60,33 @@ def register(spec: ModelSpec, fit: Fit, params: Mapping[str, ParamValue], *, com
     """
     _patience()
     import mlflow
+
+    with _explained():
+        return _register(mlflow.MlflowClient(), spec, fit, params, commit, folder)
+
+
+def reach(spec: ModelSpec) -> None:
+    """Ask the registry for the model's experiment, to know before the work that its result can be registered.
+
+    Raises:
+        TrainingError: the registry is not named, not reachable or refuses.
+    """
+    _patience()
+    import mlflow
+
+    with _explained():
+        _experiment(mlflow.MlflowClient(), spec.name)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
     from mlflow.exceptions import MlflowException
 
-    client = mlflow.MlflowClient()
     try:
-        return _register(client, spec, fit, params, commit, folder)
+        yield
     except MlflowException as error:
-        where = os.environ["MLFLOW_TRACKING_URI"]
-        raise TrainingError(
-            f"registry {where}: {str(error).splitlines()[0]}; is it up, and is the password right?"
-        ) from error
+        where, what = os.environ["MLFLOW_TRACKING_URI"], str(error).splitlines()[0]
+        raise TrainingError(f"registry {where}: {what}; is it up, and is the password right?") from error
 
 
 def _patience() -> None:

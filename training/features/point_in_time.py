@@ -1,8 +1,9 @@
 """The point-in-time join: for each example the newest values that were known at its time, never later ones.
 
 It has the meaning of Feast's `get_historical_features` without a time to live, and a test holds both against each
-other. Training uses it because Feast's file store joins every example with all rows of its entity before it picks one:
-for a year of flights and daily rows that is more than a hundred million rows.
+other (Feast leaves out examples from before the first row of their entity, though; here they get missing values).
+Training uses it because Feast's file store joins every example with all rows of its entity before it picks one: for a
+year of flights and daily rows that is more than a hundred million rows.
 """
 
 from typing import TYPE_CHECKING

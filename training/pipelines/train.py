@@ -20,7 +20,7 @@ from training.dataset import assemble, split
 from training.errors import TrainingError
 from training.fit import fit
 from training.pipelines.materialize import data_digest, materialize
-from training.register import register
+from training.register import reach, register
 from training.spec import ModelSpec, ParamValue, load_model
 from training.workspace import commit, data_directory, earlier_result, run, say, write_result
 
@@ -55,6 +55,7 @@ def train(
     Raises:
         TrainingError: with what is missing or wrong.
     """
+    reach(spec)
     tables = snapshots.read(data / "snapshots", spec.name, digest)
     frame = assemble(spec, tables, _views(spec, data, features))
     rows = split(spec, frame, seed)
