@@ -135,11 +135,8 @@ class LocalCluster(Cluster):
                     "rayDashboardMetrics": ports.dashboard_metrics,
                     **args.serve_ports,
                 },
-                health=Health(
-                    http=f"{dashboard}/api/version",
-                    headers={"authorization": pulumi.Output.concat("Bearer ", token.value)},
-                    timeout_seconds=120,
-                ),
+                # Of the agent, not of the dashboard: it is the last to come, and jobs are refused until it is there.
+                health=Health(http=f"{url(ports.agent)}/api/local_raylet_healthz", timeout_seconds=180),
                 stop_timeout_seconds=20,
                 triggers=site.triggers(),
             ),
