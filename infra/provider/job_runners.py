@@ -4,7 +4,10 @@ Both return when the command ended well and raise with the end of its output oth
 while it runs, its latest line at most once a second.
 """
 
+import os
+import re
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -18,6 +21,7 @@ from infra.provider.resource import Call, ResourceError
 
 _LOG_LINES = 20
 _POLL_SECONDS = 1.0
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +58,7 @@ class _Progress:
 
     def show(self, output: str, seconds: float) -> None:
         lines = output.splitlines()
-        latest = next((line for line in reversed(lines) if line.strip()), "")
+        latest = _COLOURS.sub("", next((line for line in reversed(lines) if line.strip()), ""))
         text = f"{seconds:.0f} s: {latest[:200]}" if latest else f"running for {seconds:.0f} s"
         if text != self._shown:
             self._shown = text
@@ -62,7 +66,7 @@ class _Progress:
 
 
 def _failure(run: Run, cause: str, output: str) -> ResourceError:
-    lines = "\n".join(f"    {line}" for line in output.splitlines()[-_LOG_LINES:])
+    lines = "\n".join(f"    {_COLOURS.sub('', line)}" for line in output.splitlines()[-_LOG_LINES:])
     return ResourceError(f"{run.name}: {cause}.\n" + (f"Last lines of its output:\n{lines}" if lines else "No output"))
 
 
@@ -90,6 +94,8 @@ def run_as_child(call: Call, run: Run) -> None:
             progress.show(_tail(run), seconds)
             call.sleep(min(_POLL_SECONDS, 0.05 + seconds))
     finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)  # it carries its mark only once it has become the command
         marks.sweep(f"{marks.PROCESS}={run.mark}")
         child.wait()
     if child.returncode != 0:

@@ -226,12 +226,13 @@ def _start(call: Call, inputs: Properties) -> None:
 def _stop(call: Call, inputs: Properties) -> None:
     home, process = inputs["home"], inputs["name"]
     supervisor = Supervisor(home)
+    patience = inputs["stopTimeoutSeconds"] + 10.0
     if supervisor.info(process):
         call.progress("stopping")
-        supervisor.end(process, inputs["stopTimeoutSeconds"] + 10)
-    marks.sweep(f"{marks.PROCESS}={rendering.mark(home, process)}")
+        supervisor.end(process, patience)
     with supervisor.locked(call):
-        supervisor.forget(process)
+        supervisor.forget(process, patience)
+    marks.sweep(f"{marks.PROCESS}={rendering.mark(home, process)}")  # last, when nobody starts it again
 
 
 def _remove(call: Call, inputs: Properties) -> None:

@@ -27,7 +27,7 @@ from infra.provider.resource import Call, ResourceError
 
 _ANSWER_SECONDS = 30.0
 _START_SECONDS = 30.0
-_BAD_NAME, _ALREADY_STARTED, _NOT_RUNNING, _ALREADY_ADDED = 10, 60, 70, 90
+_BAD_NAME, _ALREADY_STARTED, _NOT_RUNNING, _ALREADY_ADDED, _STILL_RUNNING = 10, 60, 70, 90, 91
 _ENDED = ("STOPPED", "EXITED", "FATAL", "BACKOFF", "UNKNOWN")
 
 
@@ -203,12 +203,27 @@ class Supervisor:
         while (info := self.info(process)) and info["statename"] not in _ENDED and time.monotonic() < deadline:
             time.sleep(0.03)
 
-    def forget(self, process: str) -> None:
-        """Drop a stopped process. Only under the lock."""
+    def forget(self, process: str, patience: float) -> None:
+        """Drop a process that was stopped. Only under the lock.
+
+        Args:
+            process: Its name.
+            patience: Seconds to wait for it when the supervisor restarted it just before it was stopped.
+        """
         Path(rendering.entry_file(self.home, process)).unlink(missing_ok=True)
-        if self.answers():
-            self._ask_allowing((_BAD_NAME,), "removeProcessGroup", process)
+        deadline = time.monotonic() + patience
+        while self.answers():
+            try:
+                self._ask("removeProcessGroup", process)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode == _STILL_RUNNING and time.monotonic() < deadline:
+                    self._ask_allowing((_BAD_NAME, _NOT_RUNNING), "stopProcess", process, False)
+                    time.sleep(0.1)
+                    continue
+                if fault.faultCode != _BAD_NAME:
+                    raise ResourceError(f"the supervisor cannot drop {process}: {fault.faultString}") from fault
             self._reload()
+            return
 
     def _reload(self) -> None:
         try:

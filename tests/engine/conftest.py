@@ -89,7 +89,7 @@ class Project:
         try:
             result = getattr(self.stack(), operation)(on_output=lines.append, color="never", **options)
         except automation.CommandError as error:
-            gc.collect()  # the abandoned program's coroutine complains when it goes: now, not in the midst of another test
+            gc.collect()  # the abandoned coroutine complains when it goes: now, not in the midst of another test
             return Outcome("\n".join([*lines, str(error)]), failed=True)
         changes = result.change_summary if operation == "preview" else result.summary.resource_changes or {}
         return Outcome("\n".join(lines), {str(getattr(key, "value", key)): count for key, count in changes.items()})
