@@ -40,6 +40,7 @@ _REPORT_SECONDS = 1.0
 _HEARTBEAT_SECONDS = 5.0
 _POLL_SECONDS = 25.0
 _LONGEST_RETRY = 30.0
+_TIDY_SECONDS = 3600.0
 
 
 @dataclass(slots=True)
@@ -88,6 +89,7 @@ class Replica:
         self._failed: dict[Key, _Failure] = {}
         self._serving: dict[str, Key] = {}
         self._applied = -1
+        self._tidy_at = 0.0
         self._changed = asyncio.Event()
         self._report_now = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -220,10 +222,22 @@ class Replica:
         self.ingress.ready = all(name in self._serving for name, entry in wanted.items() if entry.stable)
         self._applied = state.generation
         self._report_now.set()
+        await self._tidy(state)
         if self._capture is not None:
             digests = {(name, version, digest) for name, version, digest in self._loaded}
             self._capture.forget(lambda sink: (sink.name, sink.version, sink.digest) in digests)
         self._counters.forget({(name, version) for name, version, _ in self._loaded})
+
+    async def _tidy(self, state: State) -> None:
+        """Remove what no version of any group needs any more, now and then."""
+        if time.monotonic() < self._tidy_at:
+            return
+        self._tidy_at = time.monotonic() + _TIDY_SECONDS
+        releases = [r for e in state.models.values() for r in (e.stable, e.previous, e.candidate) if r]
+        try:
+            await asyncio.to_thread(self._cache.prune, [release.digest for release in releases])
+        except OSError as error:
+            log.warning("the model cache cannot be tidied: %s", error)
 
     def _switch(self) -> None:
         serving = set(self._serving.values())

@@ -1,0 +1,174 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from serving.control.app import Control
+from serving.control.store import Store
+from serving.counters import BUCKETS
+from serving.runtime.artifact import content_digest
+
+ADMIN, REPLICA = {"authorization": "Bearer admin"}, {"authorization": "Bearer replica"}
+FILES = {"model.onnx": "0" * 64}
+RELEASE = {"version": "1", "digest": content_digest(FILES), "source": "file:/x", "files": FILES, "group": "shared"}
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    store = Store(f"sqlite:///{tmp_path}/c.db", tmp_path / "s.json", "key", rollout_seconds=100, clock=lambda: 1e6)
+    app = Control(store, "admin", "replica").application()
+    transport = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://c") as client:
+        yield client
+
+
+def report(*, loaded: bool = True, serving: bool = False, **changes: Any) -> dict[str, Any]:
+    one = {"version": "1", "digest": RELEASE["digest"], "error": None}
+    status = {"serving": one if serving else None, "versions": [one] if loaded else []}
+    return {"group": "shared", "generation": 1, "models": {"flight": status}, "counters": []} | changes
+
+
+async def release(client: httpx.AsyncClient, **changes: Any) -> httpx.Response:
+    return await client.put("/v1/models/flight/release", json=RELEASE | changes, headers=ADMIN)
+
+
+async def test_release_is_followed_until_it_is_promoted(client: httpx.AsyncClient) -> None:
+    started = await release(client, strategy={"kind": "all-at-once"}, approval=None)
+    assert started.status_code == 202
+    assert started.json()["rollout"]["state"] == "progressing"
+    for body in (report(), report(serving=True)):
+        assert (await client.post("/v1/replicas/r1", json=body, headers=REPLICA)).json() == {"acknowledged": 0}
+    found = (await client.get("/v1/models/flight", headers=ADMIN)).json()
+    assert found["served"] == {"version": "1", "digest": RELEASE["digest"]}
+    assert found["group"] == "shared"
+    assert found["rollout"]["state"] == "promoted"
+    assert (await client.get("/v1/models", headers=ADMIN)).json()["models"] == [found]
+    assert (await client.delete("/v1/models/flight", headers=ADMIN)).status_code == 200
+    assert (await client.get("/v1/models/flight", headers=ADMIN)).status_code == 404
+    assert (await client.delete("/v1/models/flight", headers=ADMIN)).status_code == 404
+
+
+async def test_long_poll_answers_when_something_changes(client: httpx.AsyncClient) -> None:
+    first = (await client.get("/v1/state?after=-1&timeout=0", headers=REPLICA)).json()
+    assert first == {"generation": 0, "models": {}}
+    waiting = asyncio.create_task(client.get("/v1/state?after=0&timeout=20", headers=REPLICA))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    await release(client)
+    state = (await asyncio.wait_for(waiting, 5)).json()
+    assert state["generation"] == 1
+    assert state["models"]["flight"]["candidate"]["version"] == "1"
+    assert state["models"]["flight"]["stable"] is None
+
+
+async def test_long_poll_answers_at_its_timeout_with_the_same_state(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/state?after=0&timeout=0.05", headers=REPLICA)
+    assert answer.json()["generation"] == 0
+
+
+async def test_state_of_an_older_generation_is_given_at_once(client: httpx.AsyncClient) -> None:
+    answer = await asyncio.wait_for(client.get("/v1/state?after=99&timeout=20", headers=REPLICA), 5)
+    assert answer.json()["generation"] == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/models"),
+        ("GET", "/v1/models/flight"),
+        ("PUT", "/v1/models/flight/release"),
+        ("DELETE", "/v1/models/flight"),
+        ("GET", "/v1/state"),
+        ("POST", "/v1/replicas/r1"),
+    ],
+)
+async def test_everything_but_health_and_metrics_needs_its_token(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    wrong = REPLICA if "models" in path else {"authorization": "Bearer x"}
+    for headers in ({}, wrong):
+        answer = await client.request(method, path, headers=headers, json={})
+        assert answer.status_code == 401
+        assert "error" in answer.json()
+    assert (await client.get("/v1/health")).json() == {"status": "ok"}
+    assert (await client.get("/metrics")).status_code == 200
+
+
+async def test_replica_reports_need_the_replicas_token(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/v1/replicas/r1", json=report(), headers=ADMIN)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"digest": "sha256:" + "1" * 64}, "the list of files has digest"),
+        ({"version": 1}, "release.version: expected a non-empty string"),
+        ({"group": ""}, "release.group"),
+        ({"colour": 1}, "colour: unknown key; allowed: approval, digest"),
+        ({"strategy": {"kind": "canary"}}, "'canary' is not available here yet; allowed: all-at-once"),
+        ({"strategy": "canary"}, "strategy: expected an object"),
+    ],
+)
+async def test_wrong_release_is_refused_with_the_reason(
+    client: httpx.AsyncClient, changes: dict[str, Any], message: str
+) -> None:
+    answer = await release(client, **changes)
+    assert answer.status_code == 422
+    assert message in answer.json()["error"]
+    assert (await client.get("/v1/models/flight", headers=ADMIN)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"{", 400), (b"[]", 422), (b"[" * 100_000, 400), (b" " * 5_000_000, 413)]
+)
+async def test_bodies_that_are_no_json_object_are_refused(client: httpx.AsyncClient, body: bytes, status: int) -> None:
+    for method, path, headers in (("PUT", "/v1/models/m/release", ADMIN), ("POST", "/v1/replicas/r", REPLICA)):
+        answer = await client.request(method, path, content=body, headers=headers)
+        assert answer.status_code == status
+        assert "error" in answer.json()
+
+
+async def test_metrics_page_can_be_parsed_and_adds_up(client: httpx.AsyncClient) -> None:
+    await release(client)
+    await client.post("/v1/replicas/r1", json=report(), headers=REPLICA)
+    counts = {
+        "model": "flight",
+        "version": 'a"b\\c\n',
+        "outcomes": {"ok": 3, "refused": 1},
+        "buckets": [1, 1, *[0] * (len(BUCKETS) - 2), 1],
+        "seconds": 10.5,
+    }
+    batch = {"sequence": 1, "series": [counts], "dropped": {"flight": 4}}
+    body = report(serving=True, counters=[batch])
+    assert (await client.post("/v1/replicas/r1", json=body, headers=REPLICA)).json() == {"acknowledged": 1}
+    text = (await client.get("/metrics")).text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    samples = {
+        (sample.name, json.dumps(sample.labels, sort_keys=True)): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
+
+    def value(name: str, **labels: str) -> float:
+        return samples[name, json.dumps(labels, sort_keys=True)]
+
+    one = {"model": "flight", "version": 'a"b\\c\n'}
+    assert value("mlops_predictions_total", **one, outcome="ok") == 3
+    assert value("mlops_predictions_total", **one, outcome="refused") == 1
+    assert value("mlops_prediction_latency_seconds_bucket", **one, le="0.0005") == 1
+    assert value("mlops_prediction_latency_seconds_bucket", **one, le="0.001") == 2
+    assert value("mlops_prediction_latency_seconds_bucket", **one, le="+Inf") == 3
+    assert value("mlops_prediction_latency_seconds_count", **one) == 3
+    assert value("mlops_prediction_latency_seconds_sum", **one) == 10.5
+    assert value("mlops_capture_dropped_total", model="flight") == 4
+    assert value("mlops_rollouts_total", model="flight", state="promoted") == 1
+    assert value("mlops_replicas", group="shared") == 1
+    info = {"model": "flight", "version": "1", "digest": str(RELEASE["digest"]), "role": "stable", "group": "shared"}
+    assert value("mlops_model_version_info", **info) == 1
+    assert value("mlops_control_generation") == 3
+    assert families["mlops_prediction_latency_seconds"].type == "histogram"

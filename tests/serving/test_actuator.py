@@ -1,0 +1,153 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from serving import actuator as module
+from serving.actuator import Actuator
+from serving.config import read
+
+
+class FakeServe:
+    """ray.serve as far as the actuator uses it."""
+
+    RunTarget = SimpleNamespace
+
+    def __init__(self) -> None:
+        self.applications: dict[str, SimpleNamespace] = {}
+        self.calls: list[str] = []
+
+    def status(self) -> SimpleNamespace:
+        return SimpleNamespace(applications=dict(self.applications))
+
+    def run_many(self, targets: list[Any], **options: Any) -> None:
+        for target in targets:
+            self.calls.append(f"run {target.name} {target.route_prefix}")
+            self.applications[target.name] = SimpleNamespace(status="RUNNING")
+
+    def delete(self, name: str, _blocking: bool) -> None:
+        self.calls.append(f"delete {name}")
+        del self.applications[name]
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "serving.json"
+        self.serve = FakeServe()
+        self.write(["shared"])
+        self.actuator = self.start()
+
+    def start(self) -> Actuator:
+        return Actuator(str(self.path), read(self.path), self.serve, lambda *arguments: arguments)
+
+    def write(self, groups: list[str], **changes: Any) -> None:
+        routes = {"shared": "/v2"}
+        document = {
+            "ray": {"address": "x"},
+            "control": {"url": "http://127.0.0.1:9", "token": "t"},
+            "registry": {"url": "http://127.0.0.1:9"},
+            "snapshot": "s",
+            "snapshotKey": "a-key-of-16-bytes",
+            "modelCache": "c",
+            "groups": [{"name": name, "route": routes.get(name, f"/v2/models/{name}")} for name in groups],
+        }
+        hidden = self.path.with_suffix(".tmp")
+        hidden.write_text(json.dumps(document | changes))
+        hidden.replace(self.path)
+
+    def step(self) -> list[str]:
+        self.serve.calls.clear()
+        self.actuator.step()
+        return list(self.serve.calls)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def unused(monkeypatch: pytest.MonkeyPatch, models: dict[str, Any] | None) -> None:
+    """Let control answer with these models, or not at all."""
+
+    def get(*arguments: Any, **options: Any) -> Any:
+        if models is None:
+            raise module.httpx.ConnectError("refused")
+        answer = SimpleNamespace(json=lambda: {"models": models})
+        answer.raise_for_status = lambda: answer
+        return answer
+
+    monkeypatch.setattr(module.httpx, "get", get)
+
+
+def test_missing_group_is_deployed_once(world: World) -> None:
+    assert world.step() == ["run shared /v2"]
+    assert world.step() == []
+
+
+def test_group_that_vanished_is_deployed_again(world: World) -> None:
+    world.step()
+    world.serve.applications.clear()
+    assert world.step() == ["run shared /v2"]
+
+
+def test_restarted_actuator_deploys_the_same_again(world: World) -> None:
+    """Ray Serve restarts nothing then, because the version is the same: tests/serving/test_local.py."""
+    world.step()
+    world.actuator = world.start()
+    assert world.step() == ["run shared /v2"]
+
+
+def test_changed_file_is_taken_over(world: World) -> None:
+    world.step()
+    world.write(["shared", "flight"])
+    assert world.step() == ["run flight /v2/models/flight"]
+    world.write(["shared", "flight"], limits={"maxRows": 5})
+    assert world.step() == ["run shared /v2", "run flight /v2/models/flight"]
+
+
+def test_broken_file_is_reported_and_not_used(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.step()
+    world.write(["shared"], colour=1)
+    assert world.step() == []
+    assert "colour: Extra inputs are not permitted" in caplog.text
+    world.path.unlink()
+    assert world.step() == []
+
+
+@pytest.mark.parametrize(
+    ("models", "deleted"),
+    [
+        ({}, ["delete flight"]),
+        ({"flight": {"group": "shared"}}, ["delete flight"]),
+        ({"flight": {"group": "flight"}}, []),
+        (None, []),
+    ],
+)
+def test_group_is_removed_only_when_control_says_that_nothing_is_served_by_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, models: dict[str, Any] | None, deleted: list[str]
+) -> None:
+    world.write(["shared", "flight"])
+    world.step()
+    world.write(["shared"])
+    unused(monkeypatch, models)
+    assert world.step() == deleted
+
+
+def test_candidates_of_rollouts_are_left_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.step()
+    world.serve.applications["candidate:flight"] = SimpleNamespace(status="RUNNING")
+    unused(monkeypatch, {})
+    assert world.step() == []
+
+
+def test_failed_deployment_is_tried_again_after_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    world.step()
+    for expected in (["run shared /v2"], []):
+        world.serve.applications["shared"].status = "DEPLOY_FAILED"
+        assert world.step() == expected
+    now += 20
+    assert world.step() == ["run shared /v2"]

@@ -1,0 +1,61 @@
+from serving.counters import BUCKETS, Counters
+
+
+def test_batch_holds_what_was_added_since_the_last_one() -> None:
+    counters = Counters()
+    slot = counters.slot("m", "1")
+    slot.observe(0.0004)
+    slot.observe(0.02)
+    slot.count("refused")
+    first = counters.batch({"m": 3})
+    assert first == {
+        "sequence": 1,
+        "series": [
+            {
+                "model": "m",
+                "version": "1",
+                "outcomes": {"ok": 2, "refused": 1},
+                "buckets": [1, 0, 0, 0, 0, 1, *[0] * (len(BUCKETS) - 5)],
+                "seconds": 0.0204,
+            }
+        ],
+        "dropped": {"m": 3},
+    }
+    counters.acknowledge(1)
+    slot.observe(99)
+    second = counters.batch({"m": 5})
+    assert second is not None
+    assert second["sequence"] == 2
+    assert second["series"][0]["buckets"][-1] == 1
+    assert second["dropped"] == {"m": 2}
+
+
+def test_batch_is_repeated_until_it_is_acknowledged_and_nothing_is_lost() -> None:
+    counters = Counters()
+    counters.slot("m", "1").observe(1)
+    first = counters.batch({})
+    counters.slot("m", "1").observe(1)
+    assert counters.batch({}) == first
+    counters.acknowledge(0)
+    assert counters.batch({}) == first
+    counters.acknowledge(1)
+    second = counters.batch({})
+    assert second is not None
+    assert second["series"][0]["outcomes"] == {"ok": 1}
+
+
+def test_there_is_no_batch_when_nothing_was_counted() -> None:
+    counters = Counters()
+    counters.slot("m", "1")
+    assert counters.batch({}) is None
+
+
+def test_counters_of_versions_that_are_gone_go_once_they_were_reported() -> None:
+    counters = Counters()
+    gone = counters.slot("m", "1")
+    gone.observe(1)
+    counters.forget(set())
+    assert counters.slot("m", "1") is gone
+    counters.batch({})
+    counters.forget(set())
+    assert counters.slot("m", "1") is not gone
