@@ -107,4 +107,8 @@ def _metadata(served: Served, versions: list[str]) -> bytes:
     platform = {"onnx": "onnxruntime_onnx", "pyfunc": "mlflow_pyfunc"}[served.model.contract.kind]
     document: dict[str, Any] = model_metadata(served.name, versions, platform, served.model.signature)
     document["parameters"] = {"digest": served.digest, "version": served.version}
+    lookup = served.model.contract.features
+    if lookup:
+        # What may be sent instead of these inputs; the protocol has no place of its own for it.
+        document["parameters"] |= {"entities": dict(lookup.entities), "looked_up": list(lookup.features)}
     return orjson.dumps(document)

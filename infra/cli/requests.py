@@ -38,7 +38,9 @@ def inference_request(model: str, metadata: Mapping[str, Any], payload: Any) -> 
             "allowed are one record, a list of records, or a V2 request"
         )
     inputs: Sequence[Mapping[str, Any]] = metadata["inputs"]
-    known = {tensor["name"]: tensor["datatype"] for tensor in inputs}
+    # Entities may be sent instead of features that the server then looks up.
+    entities: Mapping[str, str] = metadata.get("parameters", {}).get("entities", {})
+    known = {**{tensor["name"]: tensor["datatype"] for tensor in inputs}, **entities}
     for number, record in enumerate(records):
         problems = _problems(record, known)
         if problems:
@@ -46,7 +48,7 @@ def inference_request(model: str, metadata: Mapping[str, Any], payload: Any) -> 
             raise CommandFailed(
                 f"model {model}, record {number}: {'; '.join(problems)}", hint=f"the model takes: {takes}"
             )
-    # A field that is absent everywhere is left to the server, which may look it up by entity key.
+    # A field that is absent everywhere is left to the server, which looks it up by entity or says that it is missing.
     present = [name for name in known if any(name in record for record in records)]
     return {
         "inputs": [

@@ -124,13 +124,21 @@ class Codec:
             return Encoded(head)
         return Encoded(b"".join([head, *blobs]), len(head))
 
-    def check_complete(self, columns: Iterable[Column | None], entities: Mapping[str, Any]) -> None:
+    def check_complete(self, columns: Iterable[Column | None], entities: dict[str, list[Any]]) -> None:
         """Check that inputs which are missing come from the feature store by the given entities.
+
+        An entity that is an input of the model as well (a carrier, say) is sent once: it is added to `entities` here.
 
         Raises:
             ProtocolError: 400 with the names of the inputs or entities that are missing.
         """
-        missing = [t.name for t, column in zip(self.signature.inputs, columns, strict=True) if column is None]
+        given = {t.name: column for t, column in zip(self.signature.inputs, columns, strict=True)}
+        missing = [name for name, column in given.items() if column is None]
+        if missing and self.lookup:
+            for name in self.lookup.entities:
+                column = given.get(name)
+                if column is not None and name not in entities:
+                    entities[name] = list(column)
         looked_up = set(self.lookup.features) if self.lookup and entities else set()
         lacking = [name for name in missing if name not in looked_up]
         if lacking:

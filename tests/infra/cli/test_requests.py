@@ -39,6 +39,14 @@ def test_a_field_absent_everywhere_is_left_to_the_server() -> None:
     assert [tensor["name"] for tensor in request["inputs"]] == ["amount", "region"]
 
 
+def test_an_entity_may_stand_for_features_that_are_looked_up() -> None:
+    metadata = {**METADATA, "parameters": {"entities": {"customer": "INT64"}, "looked_up": ["amount"]}}
+    request = inference_request("loan", metadata, {"term": 36, "region": "north", "customer": 7})
+    assert request["inputs"][-1] == {"name": "customer", "datatype": "INT64", "shape": [1], "data": [7]}
+    with pytest.raises(CommandFailed, match="unknown field 'customer'"):
+        inference_request("loan", METADATA, {**RECORD, "customer": 7})
+
+
 @pytest.mark.parametrize(
     ("record", "said"),
     [

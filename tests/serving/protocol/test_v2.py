@@ -231,6 +231,14 @@ def test_entities_stand_for_the_features_that_are_looked_up() -> None:
     assert "input 'route', row 1: 7 is not a string" in refused(body, features=lookup).message
 
 
+def test_an_entity_that_is_an_input_too_is_sent_once() -> None:
+    lookup = FeatureLookup("routes", {"carrier": "BYTES"}, {"distance": "routes:distance"})
+    found = decode(request(distance=None), features=lookup)
+    assert found.columns[2] == ["AA", "ü"]
+    assert found.entities == {"carrier": ["AA", "ü"]}
+    assert decode(request(), features=lookup).entities == {}
+
+
 def test_tensors_of_higher_rank_keep_their_shape() -> None:
     shape = [2, 3]
     signature = Signature((Tensor("x", "FP32", (-1, 3)),), (Tensor("y", "FP32", (-1, 2)),))
