@@ -9,6 +9,9 @@ from pathlib import Path
 from components import code, paths
 
 LOOPBACK = "127.0.0.1"
+SLOW_START = 300
+"""How long a server may take to be healthy, in seconds. Each takes a few on an idle machine; two minutes were seen on
+two cores with ten other programs running. One that ends while it starts is reported at once all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import pulumi
 from components.blueprint import Health, Process, ProcessArgs, Token
 from components.cluster import Cluster, ClusterArgs
 from components.paths import short_directory
-from components.site import LOOPBACK, Site, url
+from components.site import LOOPBACK, SLOW_START, Site, url
 
 PROCESS = "ray-head"
 
@@ -136,7 +136,7 @@ class LocalCluster(Cluster):
                     **args.serve_ports,
                 },
                 # Of the agent, not of the dashboard: it is the last to come, and jobs are refused until it is there.
-                health=Health(http=f"{url(ports.agent)}/api/local_raylet_healthz", timeout_seconds=180),
+                health=Health(http=f"{url(ports.agent)}/api/local_raylet_healthz", timeout_seconds=SLOW_START),
                 stop_timeout_seconds=20,
                 triggers=site.triggers(),
             ),

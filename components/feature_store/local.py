@@ -8,7 +8,7 @@ import pulumi
 
 from components.blueprint import Health, Process, ProcessArgs, Token
 from components.feature_store import FeatureStore, FeatureStoreArgs
-from components.site import LOOPBACK, Site, url
+from components.site import LOOPBACK, SLOW_START, Site, url
 
 PROCESS = "feature-store"
 SERVER = "training.features.server"
@@ -40,7 +40,7 @@ class LocalFeatureStore(FeatureStore):
                 environment=site.environment(),
                 secret_environment={"MLOPS_FEATURE_STORE_TOKEN": token.value},
                 ports={"featureStore": port},
-                health=Health(http=f"{url(port)}/health", timeout_seconds=120),
+                health=Health(http=f"{url(port)}/health", timeout_seconds=SLOW_START),
                 triggers=site.triggers(*CODE),
             ),
             self.child(),

@@ -15,7 +15,7 @@ from components.blueprint import Health, Process, ProcessArgs, Token
 from components.cluster.local import DRIVER_ENVIRONMENT
 from components.inference import Inference, InferenceArgs
 from components.paths import short_directory
-from components.site import LOOPBACK, Site, url
+from components.site import LOOPBACK, SLOW_START, Site, url
 
 CONTROL, ACTUATOR = "control", "inference"
 CODE = ("serving", "policies/releases")
@@ -112,7 +112,7 @@ class LocalInference(Inference):
                     )
                 },
                 ports={"control": ports.control},
-                health=Health(http=f"{control_url}/v1/health", timeout_seconds=60),
+                health=Health(http=f"{control_url}/v1/health", timeout_seconds=SLOW_START),
                 triggers=triggers,
             ),
             self.child(),
@@ -127,7 +127,7 @@ class LocalInference(Inference):
                 environment=site.environment() | DRIVER_ENVIRONMENT | serve_environment(site, ports),
                 secret_environment={"RAY_AUTH_TOKEN": args.cluster.token},
                 files={"serving.json": self._serving(args, tokens, snapshot, control_url)},
-                health=Health(http=f"{predict_url}/v2/health/live", timeout_seconds=180),
+                health=Health(http=f"{predict_url}/v2/health/live", timeout_seconds=SLOW_START),
                 stop_timeout_seconds=20,
                 triggers=triggers,
             ),

@@ -11,7 +11,7 @@ from pulumi import Output
 
 from components.blueprint import Health, Process, ProcessArgs, Token
 from components.monitoring import Monitoring, MonitoringArgs, Target, rule_files
-from components.site import LOOPBACK, Site, url
+from components.site import LOOPBACK, SLOW_START, Site, url
 
 PROCESS = "prometheus"
 
@@ -89,7 +89,7 @@ class LocalMonitoring(Monitoring):
                 health=Health(
                     http=f"{url(port)}/-/ready",
                     headers={"authorization": password.apply(lambda value: _basic(args.username, value))},
-                    timeout_seconds=60,
+                    timeout_seconds=SLOW_START,
                 ),
                 stop_timeout_seconds=15,
             ),

@@ -8,7 +8,7 @@ import pulumi
 
 from components.blueprint import Health, Process, ProcessArgs, Token
 from components.registry import Registry, RegistryArgs
-from components.site import LOOPBACK, Site, url
+from components.site import LOOPBACK, SLOW_START, Site, url
 
 PROCESS = "registry"
 SERVER = "training.registry_server"
@@ -40,7 +40,7 @@ class LocalRegistry(Registry):
                 environment=site.environment() | {"MLOPS_REGISTRY_USERNAME": args.username},
                 secret_environment={"MLOPS_REGISTRY_PASSWORD": password},
                 ports={"registry": port},
-                health=Health(http=f"{url(port)}/health", timeout_seconds=120),
+                health=Health(http=f"{url(port)}/health", timeout_seconds=SLOW_START),
                 triggers=site.triggers(*CODE),
             ),
             self.child(),
