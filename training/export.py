@@ -109,7 +109,7 @@ def _graph(spec: ModelSpec, pipeline: Any) -> bytes:
     except Exception as error:
         raise TrainingError(
             f"model {spec.name}: its Pipeline cannot be exported to ONNX: {type(error).__name__}: {error}. "
-            "scikit-learn's own transforms, forests, gradient boosting and linear models can; functions of your own cannot"
+            "scikit-learn's own transforms, forests, gradient boosting and linear models can; your own functions cannot"
         ) from error
     names = [value.name for value in model.graph.output]
     if names != ["label", "probabilities"]:

@@ -19,7 +19,7 @@ def table() -> pd.DataFrame:
             "whole": [1, 2, 3],
             "text": ["a", None, "ü"],
             "flag": [True, False, True],
-            "at": pd.to_datetime(["2013-01-01", None, "2013-01-03"], utc=True),
+            "at": pd.to_datetime(pd.Series(["2013-01-01", None, "2013-01-03"]), utc=True),
         }
     )
 

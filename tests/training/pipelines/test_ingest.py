@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from training import snapshots
+from training.contracts import DataContractError
+from training.pipelines.ingest import ingest
+from training.spec import load_model
 
 ROOT = Path(__file__).parents[3]
 MORTGAGE = ROOT / "training/examples/mortgage_approval"
 
 
-def ingest(folder: Path, data: Path) -> "subprocess.CompletedProcess[str]":
+def run(folder: Path, data: Path) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "MLOPS_DATA_DIR": str(data), "MLOPS_JOB_RESULT": str(data / "jobs/ingest/result.json")}
     command = [sys.executable, "-m", "training.pipelines.ingest", "--folder", str(folder)]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -32,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_good_data_becomes_a_snapshot_and_a_result(tmp_path: Path, folder: Path) -> None:
     data = tmp_path / "data"
-    done = ingest(folder, data)
+    done = run(folder, data)
     assert done.returncode == 0, done.stderr
     result = json.loads((data / "jobs/ingest/result.json").read_text())
     assert result["model"] == "mortgage-approval"
@@ -55,22 +58,23 @@ def test_good_data_becomes_a_snapshot_and_a_result(tmp_path: Path, folder: Path)
         ("\nno,0.221,", "\nperhaps,0.221,", "column 'deny' must be one of 'no', 'yes'; 1 of 2380 rows"),
     ],
 )
-def test_bad_data_is_an_error_without_traceback_and_nothing_is_stored(
+def test_bad_data_is_refused_and_nothing_is_stored(
     tmp_path: Path, folder: Path, find: str, put: str, words: str
 ) -> None:
     csv = folder / "hmda.csv"
     text = csv.read_text()
     assert find in text
     csv.write_text(text.replace(find, put, 1))
-    done = ingest(folder, tmp_path / "data")
-    assert done.returncode == 1
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    with pytest.raises(DataContractError) as error:
+        ingest(load_model(folder), tmp_path / "data")
+    assert words in str(error.value)
     assert not (tmp_path / "data").exists()
 
 
-def test_empty_file_is_an_error_that_names_it(tmp_path: Path, folder: Path) -> None:
+def test_job_ends_with_an_error_without_traceback_when_the_file_is_empty(tmp_path: Path, folder: Path) -> None:
     (folder / "hmda.csv").write_text("")
-    done = ingest(folder, tmp_path / "data")
+    done = run(folder, tmp_path / "data")
     assert done.returncode == 1
     assert "hmda.csv: the file is empty" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
