@@ -11,7 +11,6 @@ the entries of one ledger can't be shown as those of another.
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,8 +23,6 @@ from policies.releases.record import canonical
 
 # One event can't fill the ledger: larger evidence is named by its digest.
 MAXIMUM_BYTES = 64 * 1024
-
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
 @dataclass(frozen=True)
@@ -111,11 +108,6 @@ def timestamp(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
-def is_timestamp(text: str) -> bool:
-    """Say whether the text is a time as `timestamp` writes it."""
-    return _TIME.fullmatch(text) is not None
-
-
 def prepare(event: AnyEvent) -> Prepared:
     """Check an event and take it apart. This is the part of an append that needs no lock.
 
@@ -168,14 +160,12 @@ def entry_hash(
     previous: str,
 ) -> str:
     """Return the hash of an entry with these fields, in hex."""
+    quote = encode_basestring
     text = (
-        f'{{"digest":{_json(digest)},"kind":{encode_basestring(kind)},"model":{_json(model)},'
-        f'"person":{encode_basestring(person)},"previous":"{previous}","seq":{seq},"time":"{time}",'
-        f'"version":{_json(version)},"what":{what}}}'
+        f'{{"digest":{"null" if digest is None else quote(digest)},"kind":{quote(kind)},'
+        f'"model":{"null" if model is None else quote(model)},"person":{quote(person)},'
+        f'"previous":{quote(previous)},"seq":{seq},"time":{quote(time)},'
+        f'"version":{"null" if version is None else quote(version)},"what":{what}}}'
     )
     # A surrogate can't come from us; if somebody put one into the database it must not stop the verification.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _json(value: str | None) -> str:
-    return "null" if value is None else encode_basestring(value)

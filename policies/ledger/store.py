@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -198,13 +198,16 @@ class Ledger:
 
     def entries(self, query: Query | None = None) -> Iterator[Entry]:
         """Return the entries of a query in order, read in pages: memory stays small and no writer is held up."""
-        wanted = query or Query()
+        return map(Entry._make, self._rows(query or Query()))
+
+    def _rows(self, wanted: Query) -> Iterator[Entry]:
+        """The rows of `entries`: tuples, not yet entries, which is a fifth of a verification."""
         after, left = wanted.after, wanted.limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(_PAGE, left)
             with self.engine.connect() as connection:
                 rows = connection.execute(_select(replace(wanted, after=after)).limit(size)).all()
-            yield from map(Entry._make, rows)
+            yield from cast("list[Entry]", rows)
             if len(rows) < size:
                 return
             after = rows[-1][0]
@@ -234,7 +237,7 @@ class Ledger:
     def _readable(self, head: Head, failure: list[str]) -> Iterator[Entry]:
         """All entries; what stops the database from giving them is put into `failure` instead of raised."""
         try:
-            yield from self.entries(Query(up_to=head.seq))
+            yield from self._rows(Query(up_to=head.seq))
             # Entries beyond the head record: either just appended, or put there by somebody who forgot the record.
             beyond = next(self.entries(Query(after=head.seq, limit=1)), None)
             if beyond is not None and self.head() == head:

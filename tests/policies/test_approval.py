@@ -376,7 +376,7 @@ WIRE = APPROVED.to_json()
 LEAVES = [path for path in leaves(WIRE) if path[0] != "approvals"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(path=st.sampled_from(LEAVES), data=st.data())
 def test_no_edited_manifest_starts(path: tuple[Any, ...], data: st.DataObject) -> None:
     edited = Manifest.model_validate(WIRE).to_json()

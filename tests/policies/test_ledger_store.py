@@ -259,11 +259,11 @@ def writers() -> Iterator[list["subprocess.Popen[str]"]]:
 def test_processes_write_a_gapless_chain_and_make_the_tables_once(
     database: str, writers: list["subprocess.Popen[str]"]
 ) -> None:
-    writers += [start_writer(database, 25, f"p{number}") for number in range(3)]
+    writers += [start_writer(database, 10, f"p{number}") for number in range(3)]
     printed = [int(line) for process in writers for line in process.communicate(timeout=120)[0].split()]
     assert [process.returncode for process in writers] == [0, 0, 0]
     ledger = Ledger(open_engine(database))
-    assert sorted(printed) == numbers(ledger) == list(range(1, 76))
+    assert sorted(printed) == numbers(ledger) == list(range(1, 31))
     assert ledger.verify([], []).ok
     ledger.engine.dispose()
 
@@ -289,7 +289,7 @@ def test_verification_beside_a_writer_sees_no_fault(database: str, writers: list
     writers.append(start_writer(database, 100_000, "busy"))
     assert writers[0].stdout is not None
     writers[0].stdout.readline()
-    reports = [ledger.verify([], []) for _ in range(30)]
+    reports = [ledger.verify([], []) for _ in range(10)]
     assert all(report.ok for report in reports), reports[-1]
     assert reports[-1].entries > reports[0].entries
     ledger.engine.dispose()
