@@ -23,11 +23,15 @@ Ray Serve
   `RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH`: files in a folder of this environment alone (0700, short: the sockets' paths
   must stay below 108 bytes); `RAY_SERVE_HAPROXY_SERVER_STATE_BASE`: that folder. The defaults lie in a shared folder.
 - `RAY_SERVE_HAPROXY_STATS_PORT`, `RAY_SERVE_HAPROXY_METRICS_PORT`: ports of the environment.
+- `RAY_SERVE_FALLBACK_PROXY_HTTP_PORT`: a port of the environment (default 8500). While no replica is up HAProxy sends
+  requests to Serve's own proxy there, which lets them wait: with a shared port they would reach another environment.
 - `RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT`, `RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT`: ports of replicas, outside of the
   range of Ray's workers and of other environments.
 - `RAY_SERVE_HAPROXY_METRICS_ENABLED=0`: otherwise HAProxy sends a datagram per request to a Python actor, which then
   competes with the replicas for the processor; predictions are counted by the replicas.
 - `RAY_SERVE_HAPROXY_NBTHREAD=1`: one thread moves tens of thousands of requests a second.
+- `RAY_SERVE_HAPROXY_RETRY_ON=conn-failure empty-response`: a request whose replica died before it answered is sent
+  again; predictions change nothing, so that this is safe.
 - `RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S=60` and `RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S=60` (default: an hour and for ever).
 - `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serving.fastpath:middlewares`: see serving/fastpath.py.
 - `RAY_SERVE_LOG_TO_STDERR=0`.

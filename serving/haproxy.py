@@ -12,7 +12,7 @@ What changes, and why:
 - No log line per request: nobody listens at the default target. Errors and changes of servers go to standard error.
 - Requests are marked so that Ray does not start two tasks for each to watch for disconnects: predictions take
   milliseconds, and their own limits end them. Callers cannot set Ray's internal headers, nor ids that spoil a log.
-- Failures of the proxy itself are answered in the form of the inference protocol, with 503 and not 500.
+- Failures of HAProxy and of Ray Serve are answered in the form of the inference protocol, with 503 and not 500.
 """
 
 import os
@@ -34,6 +34,11 @@ _FRONTEND = """    # A sane request id or none: it goes into logs and files.
     http-request del-header serve_multiplexed_model_id
     http-request set-header x-request-disconnect-disabled ?1
 """
+_BACKEND = (
+    r"    http-response return status 503 content-type application/json hdr retry-after 1"
+    r' string "{\"error\":\"the model server is not available; try again\"}"'
+    r" if { status ge 500 } !{ res.hdr(content-type) -m beg application/ }"
+)
 
 
 def rewrite(text: str, errors: Mapping[str, str]) -> str:
@@ -65,6 +70,8 @@ def rewrite(text: str, errors: Mapping[str, str]) -> str:
         if section == "defaults" and words[:2] == ["mode", "http"] and "option dontlog-normal" not in text:
             lines.append("    option dontlog-normal")
             lines.append(f"    timeout http-request {_HEADER_SECONDS}s")
+        if words == ["http-reuse", "always"] and _BACKEND not in text:
+            lines.append(_BACKEND)
         if section == "frontend http_frontend" and words[:1] == ["bind"] and _FRONTEND not in text:
             lines += _FRONTEND.rstrip("\n").split("\n")
     return "\n".join(lines) + "\n"

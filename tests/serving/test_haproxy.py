@@ -122,6 +122,8 @@ def test_failures_of_the_proxy_are_in_the_protocols_form(config: Path) -> None:
         assert f"Content-Length: {len(body)}".encode() in head
         assert body.startswith(b'{"error":"')
     assert "application/json" in text.split("backend default_backend")[-1].splitlines()[1]
+    shared = text.split("backend shared")[-1]
+    assert "http-response return status 503 content-type application/json" in shared
 
 
 @pytest.mark.parametrize("bind", ["bind :80", "bind *:80", "bind 0.0.0.0:80", "bind [::]:80", "bind :::80"])
