@@ -48,7 +48,7 @@ def session(path: str) -> onnxruntime.InferenceSession:
 def infer(model: onnxruntime.InferenceSession, request: InferenceRequest) -> InferenceResponse:
     """Answer one request."""
     feed = {
-        tensor.name: np.asarray(tensor.data, dtype=_DTYPES.get(tensor.datatype, object)).reshape(-1, 1)
+        tensor.name: np.asarray(tensor.data, dtype=_DTYPES.get(tensor.datatype, object)).reshape(-1)
         for tensor in request.inputs
     }
     names = [output.name for output in model.get_outputs()]

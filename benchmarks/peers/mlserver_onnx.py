@@ -34,7 +34,7 @@ class OnnxRuntime(MLModel):  # type: ignore[misc] # its package is not in the pr
                 values = np.asarray(StringCodec.decode_input(tensor), dtype=object)
             else:
                 values = NumpyCodec.decode_input(tensor)
-            feed[tensor.name] = values.reshape(-1, 1)
+            feed[tensor.name] = values.reshape(-1)
         outputs = [
             NumpyCodec.encode_output(name, np.asarray(values))
             for name, values in zip(self._names, self._session.run(self._names, feed), strict=True)
