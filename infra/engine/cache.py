@@ -68,6 +68,17 @@ class Cache:
             yield
 
     @contextlib.contextmanager
+    def exclusive_if_free(self) -> Iterator[bool]:
+        """Hold the cache's lock if nobody has it, and say whether it was to be had."""
+        with contextlib.ExitStack() as stack:
+            try:
+                fcntl.flock(stack.enter_context((self.root / "lock").open("a")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+            else:
+                yield True
+
+    @contextlib.contextmanager
     def installing(self, folder: Path) -> Iterator[Path]:
         """Give an empty folder to fill, and let it appear under its real name only when nothing failed."""
         draft = folder.with_name(f".{folder.name}.draft")

@@ -89,7 +89,14 @@ def ensure(name: str, progress: Progress = silent, *, environ: Mapping[str, str]
         ToolError: It can't be had; the message lists what was tried and what to do.
     """
     environ = os.environ if environ is None else environ
-    found = find(name, environ=environ) or _get(TOOLS[name], Cache(environ), progress, environ)
+    cache = Cache(environ)
+    found = find(name, environ=environ)
+    if found is None:
+        found = _get(TOOLS[name], cache, progress, environ)
+    elif cache.build.exists():  # somebody builds, or was stopped before the files of a build were gone
+        with cache.exclusive_if_free() as free:
+            if free:
+                _clean(cache, progress, environ)
     return found.program if len(found.tool.programs) == 1 else found.folder
 
 
@@ -157,12 +164,19 @@ def _get(tool: Tool, cache: Cache, progress: Progress, environ: Mapping[str, str
                 where = f" ({error.filename})" if error.filename else ""
                 tried.append(f"{way}: {error.strerror or error}{where}{_space(error, cache)}")
             found = _cached(tool, cache)
-        if found is not None and all(find(name, environ=environ) for name in TOOLS):
-            golang.clean(cache)
+        if found is not None:
+            _clean(cache, progress, environ)
     if found is None:
         raise ToolError(_explain(tool, tried))
     progress(f"{tool.name}: {show(found.version)} is ready ({found.origin})")
     return found
+
+
+def _clean(cache: Cache, progress: Progress, environ: Mapping[str, str]) -> None:
+    """Remove the files of builds unless a tool is still to be built with them."""
+    if cache.build.exists() and all(find(name, environ=environ) for name in TOOLS):
+        progress("removing build files")
+        golang.clean(cache)
 
 
 def _download(tool: Tool, cache: Cache, progress: Progress, environ: Mapping[str, str]) -> None:

@@ -234,6 +234,9 @@ def test_build_files_go_when_no_tool_is_missing(
     folder = tools.ensure("prometheus", environ=environ)
     assert not Cache(environ).build.exists()
     assert sorted(path.name for path in folder.iterdir()) == ["prometheus", "promtool"]
+    leftover.mkdir(parents=True)  # as when the removal itself was killed
+    tools.ensure("pulumi", environ=environ)
+    assert not leftover.exists()
 
 
 def test_engine_without_any_language_host_gets_ours_on_path(environ: dict[str, str], tmp_path: Path) -> None:
