@@ -1,0 +1,135 @@
+"""Errors and invalid outputs: does the candidate fail more often than stable?
+
+Three tests, each with its own budget. *History* compares with stable's record before and during the rollout, which is
+long and therefore sharp: a broken candidate shows in its first two to four failures. It rests on stable being what it
+was, so it is dropped for good as soon as stable fails more than in its record, and it must not contradict what stable
+does at the same time. *Concurrent* rests on nothing but the split of traffic: whatever happens to both arms alike (an
+outage, a flood of bad requests) is not held against the candidate. *Failure rate* is a fixed limit on top.
+"""
+
+from serving.rollout.analysis.counts import NOTHING, Analysis, ArmCounts
+from serving.rollout.analysis.spending import FAILURES
+from serving.rollout.analysis.tails import binomial_tail
+from serving.rollout.analysis.verdict import Verdict, concurrent_tail, looked, next_look, rate
+from serving.rollout.strategy import Evidence, Limits
+
+GUARD = 0.1
+"""The history test needs the concurrent one to find the candidate at least this suspicious (a probability)."""
+GUARD_FACTOR = 100
+"""… or, at later looks, this multiple of the look's level: an incident must not get through by many looks."""
+DISTRUST = 0.01
+"""Stable's record is dropped when what stable does now had this probability under it."""
+
+
+def _failures(counts: ArmCounts) -> int:
+    return counts.failures
+
+
+def _requests(counts: ArmCounts) -> int:
+    return counts.requests
+
+
+def against_history(
+    analysis: Analysis, limits: Limits, budget: float, evidence: Evidence
+) -> tuple[Analysis, Verdict | None]:
+    """Compare with stable's record before the rollout, continued by what it did since."""
+    record = analysis.history
+    if not analysis.trusted or record.requests < evidence.history:
+        return analysis, None
+    look = next_look(analysis, "history", sum(stratum.candidate.failures for stratum in analysis.real))
+    if look is None:
+        return analysis, None
+    candidate, stable = analysis.totals(synthetic=False)
+    analysis = looked(analysis, "history", look)
+    for stratum in analysis.real:
+        now, then = stratum.stable, record
+        share = now.requests / (now.requests + then.requests)
+        if now.failures > 1 and binomial_tail(now.failures, now.failures + then.failures, share) < DISTRUST:
+            return analysis.but(trusted=False), None
+    allowed = look.level(budget)
+    reference, failed = record.requests + stable.requests, record.failures + stable.failures
+    scaled = limits.tolerated_ratio * candidate.requests
+    probability = max(
+        binomial_tail(look.failures, look.failures + failed, scaled / (scaled + reference)),
+        binomial_tail(look.failures, candidate.requests, limits.tolerated_rate),
+    )
+    if probability > allowed:
+        return analysis, None
+    controlled = tuple(stratum for stratum in analysis.real if stratum.controlled)
+    if controlled and _newest_is_controlled(analysis):
+        beside = concurrent_tail(controlled, _failures, _requests, limits.tolerated_ratio)
+        if beside > min(GUARD, GUARD_FACTOR * allowed):
+            return analysis, None
+    return analysis, Verdict(
+        criterion="failures",
+        action="rollback",
+        reason=f"{_story(candidate)}, stable {rate(failed, reference)}",
+        probability=probability,
+        level=allowed,
+    )
+
+
+def against_stable(analysis: Analysis, limits: Limits, budget: float) -> tuple[Analysis, Verdict | None]:
+    """Compare with what stable did at the same time, replays included."""
+    controlled = tuple(stratum for stratum in analysis.strata if stratum.controlled)
+    failed = sum(stratum.candidate.failures for stratum in controlled)
+    look = next_look(analysis, "concurrent", failed)
+    if look is None:
+        return analysis, None
+    analysis = looked(analysis, "concurrent", look)
+    allowed = look.level(budget)
+    requests = sum(stratum.candidate.requests for stratum in controlled)
+    probability = max(
+        concurrent_tail(controlled, _failures, _requests, limits.tolerated_ratio, look.surplus),
+        binomial_tail(look.failures, requests, limits.tolerated_rate),
+    )
+    if probability > allowed:
+        return analysis, None
+    candidate = stable = NOTHING
+    for stratum in controlled:
+        candidate, stable = candidate.plus(stratum.candidate), stable.plus(stratum.stable)
+    return analysis, Verdict(
+        criterion="failures",
+        action="rollback",
+        reason=f"{_story(candidate)}, stable {rate(stable.failures, stable.requests)} at the same time",
+        probability=probability,
+        level=allowed,
+    )
+
+
+def against_limit(analysis: Analysis, limits: Limits, budget: float) -> tuple[Analysis, Verdict | None]:
+    """Compare with the fixed limit. If stable breaks it too, the candidate is not the cause: pause."""
+    look = next_look(analysis, "failure-rate", sum(stratum.candidate.failures for stratum in analysis.strata))
+    if look is None:
+        return analysis, None
+    candidate, stable = analysis.totals(synthetic=True)
+    analysis = looked(analysis, "failure-rate", look)
+    allowed = look.level(budget)
+    probability = binomial_tail(FAILURES[look.index], candidate.requests, limits.failure_rate)
+    if probability > allowed:
+        return analysis, None
+    limit = f"limit {100 * limits.failure_rate:g} %"
+    shared = stable.failures > limits.failure_rate * stable.requests
+    return analysis, Verdict(
+        criterion="failure-rate",
+        action="pause" if shared else "rollback",
+        reason=f"{_story(candidate)}, {limit}"
+        + (f"; stable is above it too, {rate(stable.failures, stable.requests)}" if shared else ""),
+        probability=probability,
+        level=allowed,
+    )
+
+
+def _newest_is_controlled(analysis: Analysis) -> bool:
+    for stratum in reversed(analysis.real):
+        if stratum.candidate.requests:
+            return stratum.controlled
+    return False
+
+
+def _story(counts: ArmCounts) -> str:
+    kinds = [
+        f"{counts.errors:,} errors" if counts.errors else "",
+        f"{counts.invalid:,} invalid" if counts.invalid else "",
+    ]
+    return f"candidate failed {rate(counts.failures, counts.requests)}: {', '.join(filter(None, kinds))}"
