@@ -192,10 +192,13 @@ class ModelReleaseResource:
         if not inputs["wait"]:
             seen = _patiently(call, controller.model) or {}
             return {"resolved": release.identity()} | _outcome({"rollout": rollout} | seen)
-        return {"resolved": release.identity()} | self._follow(call, inputs, release, str(rollout.get("id", "")))
+        return {"resolved": release.identity()} | self._follow(call, inputs, release, rollout)
 
-    def _follow(self, call: Call, inputs: Properties, release: Release, rollout_id: str) -> Properties:
-        model, controller, began, shown = inputs["model"], _Controller(inputs), time.monotonic(), 0
+    def _follow(self, call: Call, inputs: Properties, release: Release, asked: dict[str, Any]) -> Properties:
+        model, controller, began = inputs["model"], _Controller(inputs), time.monotonic()
+        rollout_id = str(asked.get("id", ""))
+        # What is served already was told when it was rolled out.
+        shown = len(asked.get("steps") or []) if asked.get("state") == "promoted" else 0
         while True:
             seen = _patiently(call, controller.model)
             if seen is None:

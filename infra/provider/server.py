@@ -170,6 +170,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             return operation()
         except ResourceError as error:
             self._fail(context, call.redact(str(error)))
+        except OSError as error:  # a full disk, a missing right: the text says it all
+            self._fail(context, call.redact(f"{call.label}: {error}"))
         except Exception as error:  # noqa: BLE001 - the engine shows it; a dead provider would hide it
             where = "".join(traceback.format_exception(error)[-3:])
             self._fail(context, call.redact(f"{call.label}: unexpected {type(error).__name__}: {error}\n{where}"))

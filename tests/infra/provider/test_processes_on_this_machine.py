@@ -1,6 +1,7 @@
 """Marks, launching, rendering and ports, with small real processes."""
 
 import configparser
+import errno
 import json
 import os
 import socket
@@ -204,6 +205,21 @@ def test_private_file_replaces_the_old_one_whole(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+def test_full_disk_is_told_and_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_private(str(path), "old")
+
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(ResourceError, match=rf"cannot write {path}: No space left on device"):
+        write_private(str(path), "new")
+
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
 def test_folder_that_others_can_enter_is_not_ours(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ class Fragile:
         raise KeyError(inputs["token"])
 
     def delete(self, call: Call, inputs: Properties, state: Properties) -> None:
+        if not inputs:
+            raise PermissionError(13, "Permission denied", "/locked/file")
         call.sleep(30)
 
 
@@ -83,6 +85,12 @@ def test_unexpected_error_names_itself_and_its_place_without_secrets(provider: A
     assert "registry: unexpected KeyError" in details
     assert "test_server.py" in details
     assert "hunter2" not in details
+
+
+def test_trouble_with_a_file_names_the_file(provider: Any) -> None:
+    request = provider_pb2.DeleteRequest(urn=URN.format(kind="Fragile"))
+
+    assert failure(provider.Delete, request).details() == "registry: [Errno 13] Permission denied: '/locked/file'"
 
 
 def test_secrets_stay_secret_in_outputs_and_computed_ones_are_added(provider: Any) -> None:
