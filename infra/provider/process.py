@@ -302,7 +302,10 @@ def _wait(call: Call, inputs: Properties) -> None:
 
 
 def _ended(info: dict[str, Any]) -> str:
-    return str(info["spawnerr"] or f"it ended with status {info['exitstatus']} right after its start")
+    spawn_error = str(info["spawnerr"])
+    if spawn_error and not spawn_error.startswith("Exited too quickly"):
+        return f"it could not be started: {spawn_error}"
+    return f"it ended with status {info['exitstatus']}" + (" right after its start" if spawn_error else "")
 
 
 def _log(home: str, process: str, start: int) -> str:

@@ -7,7 +7,7 @@ Python values. Effects get a `Call`, through which they report progress, sleep a
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from infra.provider.codec import Properties
 
@@ -106,9 +106,6 @@ class Resource(Protocol):
     def delete(self, call: Call, inputs: Properties, state: Properties) -> None:
         """Remove it; what is gone already is no error."""
         ...
-
-
-Kind = Literal["Process", "Job", "ModelRelease", "Token"]
 
 
 def changed(old: Properties, new: Properties) -> tuple[str, ...]:

@@ -1,0 +1,130 @@
+"""Supervised processes without the engine: what `read` finds and what `update` and `shutdown` make of it."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.paths import short_directory
+from infra.provider import marks, rendering
+from infra.provider.codec import Properties
+from infra.provider.process import ProcessResource, look
+from infra.provider.resource import ResourceError
+from infra.provider.supervisor import shutdown
+
+MOODY = """
+import http.server, pathlib, sys
+pathlib.Path(sys.argv[2]).unlink(missing_ok=True)  # a restart cures it
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(503 if pathlib.Path(sys.argv[2]).exists() else 200)
+        self.end_headers()
+    def log_message(self, *arguments):
+        pass
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+Inputs = Callable[..., Properties]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[str]:
+    """A home whose processes are gone afterwards."""
+    folder = str(tmp_path / "home")
+    yield folder
+    shutdown(folder)
+
+
+def members(home: str, process: str = "") -> set[int]:
+    return marks.members(f"{marks.PROCESS}={rendering.mark(home, process)}")
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_shutdown_ends_what_no_state_knows_of_and_keeps_data_and_logs(
+    home: str, process_inputs: Inputs, told: Any
+) -> None:
+    ProcessResource().create(told.call(), process_inputs(home=home))
+    assert len(members(home, "web")) == 1
+
+    shutdown(home)
+
+    assert members(home) == set()
+    assert not Path(short_directory(home)).exists()
+    assert sorted(path.name for path in Path(home).iterdir()) == [".supervisor.lock", "data", "log"]
+
+
+def test_shutdown_of_a_home_that_never_was_does_nothing(tmp_path: Path) -> None:
+    assert shutdown(str(tmp_path / "none")) == set()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_process_that_answers_badly_for_too_long_is_found_and_restarted(
+    home: str, process_inputs: Inputs, told: Any, free_port: int, tmp_path: Path
+) -> None:
+    sick = tmp_path / "sick"
+    inputs = process_inputs(
+        home=home,
+        command=[sys.executable, "-c", MOODY, str(free_port), str(sick)],
+        health={"http": f"http://127.0.0.1:{free_port}/", "timeoutSeconds": 1},
+        ports={"http": free_port},
+    )
+    resource, call = ProcessResource(), told.call()
+    state = resource.create(call, inputs)[1]
+    sick.touch()
+    until(lambda: look(inputs).status == "unhealthy")
+
+    found = resource.read(call, inputs, state)
+    mended = resource.update(call, inputs, inputs, state)
+
+    assert found == {"status": "unhealthy", "pid": state["pid"]}
+    assert mended["status"] == "running"
+    assert members(home, "web") == {mended["pid"]}
+    assert mended["pid"] != state["pid"]
+
+
+def test_deleting_one_process_leaves_the_others_alone(home: str, process_inputs: Inputs, told: Any) -> None:
+    resource, call = ProcessResource(), told.call()
+    one, other = process_inputs(home=home, name="one"), process_inputs(home=home, name="other")
+    for inputs in (one, other):
+        resource.create(call, inputs)
+    others = members(home, "other")
+
+    resource.delete(call, one, {})
+
+    assert look(one).status == "changed"  # its files are gone too
+    assert look(other).status == "running"
+    assert members(home, "other") == others
+
+
+def test_create_and_delete_at_the_same_time_do_not_disturb_each_other(
+    home: str, process_inputs: Inputs, told: Any
+) -> None:
+    resource, call = ProcessResource(), told.call()
+    several = [process_inputs(home=home, name=f"idle-{number}") for number in range(6)]
+
+    with ThreadPoolExecutor(6) as pool:
+        for _round in range(2):
+            list(pool.map(lambda inputs: resource.create(call, inputs), several))
+            assert [look(inputs).status for inputs in several] == ["running"] * 6
+            list(pool.map(lambda inputs: resource.delete(call, inputs, {}), several))
+            assert members(home) == set()
+
+
+def test_command_that_ends_at_once_fails_within_seconds(home: str, process_inputs: Inputs, told: Any) -> None:
+    inputs = process_inputs(home=home, command=["sh", "-c", "echo no such table; exit 3"])
+
+    with pytest.raises(ResourceError, match=r"web: it ended with status 3 right after its start") as failure:
+        ProcessResource().create(told.call(), inputs)
+
+    assert "no such table" in str(failure.value)
+    assert members(home) == set()
