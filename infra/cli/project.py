@@ -100,7 +100,7 @@ def doctor(
 
 def pulumi(context: typer.Context) -> None:
     """Run the Pulumi engine with this project's environment: `./mlops pulumi preview -s local`."""
-    raise SystemExit(pass_through(PROJECT, engine_environment(PROJECT, say), context.args))
+    raise SystemExit(pass_through(PROJECT, engine_environment(PROJECT, say), context.args, say))
 
 
 def env() -> None:

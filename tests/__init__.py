@@ -1,0 +1,1 @@
+"""Tests of the blueprint; the folders mirror the packages."""
