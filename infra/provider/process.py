@@ -302,10 +302,12 @@ def _wait(call: Call, inputs: Properties) -> None:
 
 
 def _ended(info: dict[str, Any]) -> str:
-    spawn_error = str(info["spawnerr"])
-    if spawn_error and not spawn_error.startswith("Exited too quickly"):
-        return f"it could not be started: {spawn_error}"
-    return f"it ended with status {info['exitstatus']}" + (" right after its start" if spawn_error else "")
+    reason = str(info["spawnerr"])
+    if not reason:
+        return f"it ended with status {info['exitstatus']}"
+    if reason.startswith("Exited too quickly"):  # the supervisor keeps no status then
+        return "it ended right after its start"
+    return f"it could not be started: {reason}"
 
 
 def _log(home: str, process: str, start: int) -> str:

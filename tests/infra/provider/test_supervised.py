@@ -123,7 +123,7 @@ def test_create_and_delete_at_the_same_time_do_not_disturb_each_other(
 def test_command_that_ends_at_once_fails_within_seconds(home: str, process_inputs: Inputs, told: Any) -> None:
     inputs = process_inputs(home=home, command=["sh", "-c", "echo no such table; exit 3"])
 
-    with pytest.raises(ResourceError, match=r"web: it ended with status 3 right after its start") as failure:
+    with pytest.raises(ResourceError, match=r"web: it ended right after its start") as failure:
         ProcessResource().create(told.call(), inputs)
 
     assert "no such table" in str(failure.value)
