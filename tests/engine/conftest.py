@@ -89,7 +89,6 @@ class Project:
         try:
             result = getattr(self.stack(), operation)(on_output=lines.append, color="never", **options)
         except automation.CommandError as error:
-            gc.collect()  # the abandoned coroutine complains when it goes: now, not in the midst of another test
             return Outcome("\n".join([*lines, str(error)]), failed=True)
         changes = result.change_summary if operation == "preview" else result.summary.resource_changes or {}
         return Outcome("\n".join(lines), {str(getattr(key, "value", key)): count for key, count in changes.items()})
@@ -155,4 +154,8 @@ def project(tmp_path: Path, pulumi_command: Path, monkeypatch: pytest.MonkeyPatc
     made = Project(tmp_path, pulumi_command)
     yield made
     made.clean()
+    # The Automation API leaves the coroutine of a program behind whose `up` failed. It raises when it is collected,
+    # which must not happen in the midst of something else (an import that parses, for one, ends the interpreter's
+    # patience).
+    gc.collect()
     shutil.rmtree(short_directory(made.home), ignore_errors=True)
