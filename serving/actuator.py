@@ -30,9 +30,6 @@ Ray Serve
 - `RAY_SERVE_HAPROXY_METRICS_ENABLED=0`: otherwise HAProxy sends a datagram per request to a Python actor, which then
   competes with the replicas for the processor; predictions are counted by the replicas.
 - `RAY_SERVE_HAPROXY_NBTHREAD=1`: one thread moves tens of thousands of requests a second.
-- `RAY_SERVE_HAPROXY_RETRY_ON=conn-failure empty-response`: a request whose replica died before it answered is sent
-  again; predictions change nothing, so that this is safe.
-- `RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S=60` and `RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S=60` (default: an hour and for ever).
 - `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serving.fastpath:middlewares`: see serving/fastpath.py.
 - `RAY_SERVE_LOG_TO_STDERR=0`.
 """

@@ -12,6 +12,10 @@ What changes, and why:
 - No log line per request: nobody listens at the default target. Errors and changes of servers go to standard error.
 - Requests are marked so that Ray does not start two tasks for each to watch for disconnects: predictions take
   milliseconds, and their own limits end them. Callers cannot set Ray's internal headers, nor ids that spoil a log.
+- A request whose replica died before it answered is sent again: predictions change nothing, so that this is safe. For
+  that HAProxy waits until it has the whole request (or 16 KiB of it), which also keeps slow senders off the replicas,
+  and takes a server for down after the first refused connection, because until then every retry goes to the same one.
+- Silent connections end after a minute (Ray: an hour and for ever), half-sent requests after ten seconds.
 - Failures of HAProxy and of Ray Serve are answered in the form of the inference protocol, with 503 and not 500.
 """
 
@@ -21,7 +25,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-_HEADER_SECONDS = 10
+_DEFAULTS = {
+    "option dontlog-normal": "option dontlog-normal",
+    "option http-buffer-request": "option http-buffer-request",
+    "timeout http-request": "timeout http-request 10s",
+    "timeout client": "timeout client 60s",
+    "timeout server": "timeout server 60s",
+    "retry-on": "retry-on conn-failure empty-response",
+    "retries": "retries 8",
+}
 _ERRORS = {
     "502": "the model server ended while it answered; try again",
     "503": "no model server is ready; try again",
@@ -52,29 +64,35 @@ def rewrite(text: str, errors: Mapping[str, str]) -> str:
     section = ""
     for line in text.splitlines():
         words = line.split()
-        if line and not line[0].isspace() and words:
+        if line and not line[0].isspace():
             section = " ".join(words[:2])
-        changed = line
-        if words[:1] == ["bind"] and len(words) > 1:
-            changed = re.sub(r"bind\s+(\*|0\.0\.0\.0|\[?::\]?|)?:(\d+)", r"bind 127.0.0.1:\2", line)
-        elif words[:2] == ["stats", "socket"]:
-            changed = re.sub(r"mode \d+", "mode 600", line)
-        elif section == "global" and words[:1] == ["log"]:
-            changed = "    log stderr format short local0 notice"
-        elif words[:1] == ["errorfile"] and len(words) == 3 and words[1] in errors:
-            changed = f"    errorfile {words[1]} {errors[words[1]]}"
-        elif section == "backend default_backend" and words[:4] == ["http-request", "return", "status", "404"]:
-            body = r"{\"error\":\"unknown path; models are at /v2/models/<name>/infer\"}"
-            changed = f'    http-request return status 404 content-type application/json string "{body}"'
-        lines.append(changed)
-        if section == "defaults" and words[:2] == ["mode", "http"] and "option dontlog-normal" not in text:
-            lines.append("    option dontlog-normal")
-            lines.append(f"    timeout http-request {_HEADER_SECONDS}s")
+        if section == "defaults" and (" ".join(words[:2]) in _DEFAULTS or (words and words[0] in _DEFAULTS)):
+            continue
+        lines.append(_changed(line, words, section, errors))
+        if section == "defaults" and words[:2] == ["mode", "http"]:
+            lines += [f"    {setting}" for setting in _DEFAULTS.values()]
         if words == ["http-reuse", "always"] and _BACKEND not in text:
             lines.append(_BACKEND)
         if section == "frontend http_frontend" and words[:1] == ["bind"] and _FRONTEND not in text:
             lines += _FRONTEND.rstrip("\n").split("\n")
     return "\n".join(lines) + "\n"
+
+
+def _changed(line: str, words: list[str], section: str, errors: Mapping[str, str]) -> str:
+    if words[:1] == ["bind"]:
+        return re.sub(r"bind\s+(\*|0\.0\.0\.0|\[?::\]?|)?:(\d+)", r"bind 127.0.0.1:\2", line)
+    if words[:2] == ["stats", "socket"]:
+        return re.sub(r"mode \d+", "mode 600", line)
+    if section == "global" and words[:1] == ["log"]:
+        return "    log stderr format short local0 notice"
+    if words[:1] == ["errorfile"] and len(words) == 3 and words[1] in errors:
+        return f"    errorfile {words[1]} {errors[words[1]]}"
+    if words[:1] == ["server"]:
+        return re.sub(r" error-limit \d+", " error-limit 1", line)
+    if section == "backend default_backend" and words[:4] == ["http-request", "return", "status", "404"]:
+        body = r"{\"error\":\"unknown path; models are at /v2/models/<name>/infer\"}"
+        return f'    http-request return status 404 content-type application/json string "{body}"'
+    return line
 
 
 def error_page(status: str) -> str:

@@ -24,13 +24,13 @@ defaults
     mode http
     option log-health-checks
     timeout connect 5s
-    timeout client 60s
-    timeout server 60s
+    timeout client 3600s
     log global
     option httplog
     errorfile 502 {folder}/500.http
     errorfile 503 {folder}/500.http
     errorfile 504 {folder}/500.http
+    retry-on conn-failure
     balance leastconn
 frontend prometheus
     bind :9101
@@ -51,7 +51,7 @@ backend shared
     option httpchk GET /-/healthz
     http-check expect status 200
     default-server inter 5s check
-    server s1 127.0.0.1:30000 check
+    server s1 127.0.0.1:30000 check observe layer4 error-limit 3 on-error mark-down
 listen stats
   bind *:8404
   stats enable
@@ -98,6 +98,20 @@ def test_requests_are_not_logged_one_by_one(config: Path) -> None:
     assert "option dontlog-normal" in text
     assert "127.0.0.1:514" not in text
     assert "log stderr" in text
+
+
+def test_silent_connections_end_and_requests_of_a_dead_replica_are_sent_again(config: Path) -> None:
+    lines = [line.strip() for line in check(config).splitlines()]
+    assert [line for line in lines if line.startswith(("timeout ", "retr"))] == [
+        "timeout http-request 10s",
+        "timeout client 60s",
+        "timeout server 60s",
+        "retry-on conn-failure empty-response",
+        "retries 8",
+        "timeout connect 5s",
+    ]
+    assert "option http-buffer-request" in lines
+    assert "server s1 127.0.0.1:30000 check observe layer4 error-limit 1 on-error mark-down" in lines
 
 
 def test_callers_cannot_set_rays_internal_headers(config: Path) -> None:
