@@ -1,4 +1,4 @@
-"""Going down and coming back: nothing left, nothing lost. Named so that it runs after the tests that only look."""
+"""Going down and coming back: nothing left, nothing lost."""
 
 from pathlib import Path
 
@@ -31,6 +31,7 @@ def test_down_leaves_nothing_and_the_next_up_serves_the_same_versions(platform: 
     assert not (checkout.home / "run").exists()
     assert (checkout.home / "data").is_dir()
     up = checkout.run("up", checkout.stack)
+    platform.endpoints.update(checkout.outputs()["endpoints"])  # tokens are made anew
     after = {n: m["served"] for n, m in checkout.json("status", checkout.stack, "--json")["models"].items()}
     assert after == before
     assert "Traceback" not in up.stderr
