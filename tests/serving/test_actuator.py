@@ -3,9 +3,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
-from serving import actuator as module
 from serving.actuator import Actuator
 from serving.config import read
 
@@ -73,12 +73,12 @@ def unused(monkeypatch: pytest.MonkeyPatch, models: dict[str, Any] | None) -> No
 
     def get(*arguments: Any, **options: Any) -> Any:
         if models is None:
-            raise module.httpx.ConnectError("refused")
+            raise httpx.ConnectError("refused")
         answer = SimpleNamespace(json=lambda: {"models": models})
         answer.raise_for_status = lambda: answer
         return answer
 
-    monkeypatch.setattr(module.httpx, "get", get)
+    monkeypatch.setattr(httpx, "get", get)
 
 
 def test_missing_group_is_deployed_once(world: World) -> None:
@@ -144,7 +144,7 @@ def test_candidates_of_rollouts_are_left_alone(world: World, monkeypatch: pytest
 
 def test_failed_deployment_is_tried_again_after_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    monkeypatch.setattr("serving.actuator.time.monotonic", lambda: now)
     world.step()
     for expected in (["run shared /v2"], []):
         world.serve.applications["shared"].status = "DEPLOY_FAILED"

@@ -45,12 +45,12 @@ def batch(*requests: tuple[str, int], entities: dict[str, list[Any]] | None = No
         for name, rows in requests
     ]
     n = sum(rows for _, rows in requests)
-    inputs = {
+    inputs: dict[str, Any] = {
         "distance": np.arange(n, dtype=np.float32),
         "hour": np.arange(n),
         "carrier": np.array([carrier] * n, object),
     }
-    outputs = {"label": np.zeros(n, np.int64), "probability": np.full(n, 0.5, np.float32)}
+    outputs: dict[str, Any] = {"label": np.zeros(n, np.int64), "probability": np.full(n, 0.5, np.float32)}
     return Batch(items, inputs, outputs, 1.1)
 
 

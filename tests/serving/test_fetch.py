@@ -5,7 +5,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving import fetch
 from serving.config import RegistrySettings
 from serving.fetch import Cache, FetchError
 from serving.runtime.artifact import ArtifactError, content_digest, file_hashes
@@ -49,7 +48,7 @@ class Registry:
 
 @pytest.fixture
 def registry(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    monkeypatch.setattr(fetch.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("serving.fetch.time.sleep", lambda seconds: None)
     return Registry(artifact)
 
 

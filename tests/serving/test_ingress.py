@@ -52,7 +52,7 @@ class Stand:
         )
 
     def outcomes(self) -> dict[str, int]:
-        return dict(self.counters.slot("small", "2").outcomes)
+        return {str(name): count for name, count in self.counters.slot("small", "2").outcomes.items()}
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ class World:
 
     def served(self) -> str | None:
         found = self.model()["served"]
-        return found and found["version"]
+        return str(found["version"]) if found else None
 
     def snapshot(self) -> State:
         return read_snapshot(self.folder / "snapshot.json", "key")
