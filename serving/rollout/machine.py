@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from serving.rollout.analysis.counts import Analysis, ArmCounts
 from serving.rollout.analysis.judge import judge
+from serving.rollout.analysis.tails import binomial_tail
 from serving.rollout.analysis.verdict import rate
 from serving.rollout.commands import COMMANDS
 from serving.rollout.effects import WHOLE, Effect
@@ -20,6 +21,9 @@ from serving.rollout.state import Phase, Rollout
 from serving.rollout.strategy import Strategy
 from serving.rollout.turn import Turn
 from serving.traffic import SLOTS
+
+SMOKE_LEVEL = 0.05
+"""The smoke set is failed by more failures than a candidate right at the limit has in 95 % of cases."""
 
 _WATCHED: frozenset[Phase] = frozenset(("smoke", "analysing", "promoting", "baking", "paused"))
 _BESIDE: frozenset[Phase] = frozenset(("smoke", "analysing", "promoting"))
@@ -185,7 +189,7 @@ def _from_smoke(turn: Turn) -> None:
     own, other = part.candidate, part.stable
     # Rows that stable cannot answer either are no fault of the candidate.
     surplus = own.failures - (other.failures if state.stable else 0)
-    if surplus > state.strategy.limits.failure_rate * own.requests:
+    if binomial_tail(surplus, own.requests, state.strategy.limits.failure_rate) < SMOKE_LEVEL:
         turn.fail(f"smoke set: candidate failed {rate(own.failures, own.requests)}", True)
         return
     turn.state = turn.state.but(replay=None)
@@ -225,11 +229,24 @@ def _from_paused(turn: Turn) -> None:
         turn.unpause("metrics are back")
     elif state.paused == "evidence" and state.replay and turn.replayed():
         turn.unpause("the replay has come through")
+    elif state.paused == "failure-rate" and _recovered(turn):
+        turn.unpause("stable is within the limit again")
     elif state.paused == "gate":
         if deadlines.gate_minutes is not None and state.paused_for >= deadlines.gate_minutes * 60:
             turn.end("aborted", f"nobody opened the gate within {deadlines.gate_minutes:g} min")
     elif state.paused != "manual" and state.paused_for >= deadlines.absent:
         turn.end("aborted", f"paused for {state.paused_for:.0f} s: {state.reason}")
+
+
+def _recovered(turn: Turn) -> bool:
+    """Whether both arms have kept the fixed limit since the pause began."""
+    strategy, now = turn.state.strategy, turn.state.analysis.stratum(turn.state.split)
+    if now is None:
+        return False
+    return all(
+        arm.requests >= strategy.evidence.requests and arm.failures <= strategy.limits.failure_rate * arm.requests
+        for arm in ((now.stable, now.candidate) if now.weight else (now.stable,))
+    )
 
 
 def _from_promoting(turn: Turn) -> None:

@@ -7,7 +7,7 @@ the controller.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -340,7 +340,7 @@ class World:
 
 
 @dataclass
-class History:
+class Past:
     """What happened in a run."""
 
     state: ModelState
@@ -363,9 +363,9 @@ def run(
     until: Callable[[ModelState], bool] = lambda state: state.active is None,
     seconds: float = 7_200,
     tick: float = 1.0,
-    commands: dict[int, tuple[Command, ...]] | None = None,
+    commands: Mapping[int, tuple[Command, ...]] | None = None,
     killed: frozenset[int] = frozenset(),
-) -> History:
+) -> Past:
     """Drive a model's state through a world until a condition holds.
 
     Args:
@@ -378,7 +378,7 @@ def run(
         killed: numbers of ticks after which the controller dies between storing its state and acting on it. It comes
             back at the next tick with what it stored, and another clock.
     """
-    past = History(state)
+    past = Past(state)
     world.actuate(state.desired())
     for number in range(int(seconds / tick)):
         seen = world.tick(past.state.desired(), tick, (commands or {}).get(number, ()))

@@ -85,6 +85,10 @@ class Turn:
             return
         interrupted = state.paused_phase if state.phase == "paused" else state.phase
         self.state = state.but(paused=why, paused_phase=interrupted, paused_for=0.0)
+        if why == "failure-rate":
+            # Counts from here on are kept apart: they say when the incident is over.
+            split = state.analysis.stratum(state.split)
+            self.divide(state.runs, state.mirror, weight=split.weight if split else 0)
         self.enter("paused", reason, level="info" if why in ("gate", "manual") else "warning")
 
     def unpause(self, reason: str) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from serving.rollout.analysis.counts import ArmCounts
 from serving.rollout.analysis.cusum import limit, updated, upper_rate
-from serving.rollout.analysis.histogram import EDGES, above, bucket_at_least, quantile
+from serving.rollout.analysis.histogram import EDGES, above, bucket_of, quantile
 from serving.rollout.analysis.latency import SLOW_SHARE
 from serving.rollout.analysis.verdict import rate
 from serving.rollout.record import Value
@@ -161,7 +161,7 @@ def _border(record: ArmCounts, settings: AfterPromotion) -> int | None:
     if sum(record.latency.values()) < 200:
         return None
     p99 = quantile(record.latency, 1 - SLOW_SHARE)
-    return None if p99 is None or math.isinf(p99) else bucket_at_least(p99 * settings.latency_ratio)
+    return None if p99 is None or math.isinf(p99) else bucket_of(p99 * settings.latency_ratio)
 
 
 def _alarm(watch: Watch, scores: tuple[float, ...]) -> float:

@@ -18,7 +18,7 @@ GUARD = 0.1
 GUARD_FACTOR = 100
 """… or, at later looks, this multiple of the look's level: an incident must not get through by many looks."""
 DISTRUST = 0.01
-"""Stable's record is dropped when what stable does now had this probability under it."""
+"""Below this probability two rates are taken to differ: stable's now from its record, the arms' from each other."""
 
 
 def _failures(counts: ArmCounts) -> int:
@@ -98,7 +98,7 @@ def against_stable(analysis: Analysis, limits: Limits, budget: float) -> tuple[A
 
 
 def against_limit(analysis: Analysis, limits: Limits, budget: float) -> tuple[Analysis, Verdict | None]:
-    """Compare with the fixed limit. If stable breaks it too, the candidate is not the cause: pause."""
+    """Compare with the fixed limit. If stable breaks it at the same time, the candidate is not the cause: pause."""
     look = next_look(analysis, "failure-rate", sum(stratum.candidate.failures for stratum in analysis.strata))
     if look is None:
         return analysis, None
@@ -109,7 +109,7 @@ def against_limit(analysis: Analysis, limits: Limits, budget: float) -> tuple[An
     if probability > allowed:
         return analysis, None
     limit = f"limit {100 * limits.failure_rate:g} %"
-    shared = stable.failures > limits.failure_rate * stable.requests
+    shared = _newest_is_controlled(analysis) and _shared(analysis, limits)
     return analysis, Verdict(
         criterion="failure-rate",
         action="pause" if shared else "rollback",
@@ -118,6 +118,22 @@ def against_limit(analysis: Analysis, limits: Limits, budget: float) -> tuple[An
         probability=probability,
         level=allowed,
     )
+
+
+def _shared(analysis: Analysis, limits: Limits) -> bool:
+    """Whether stable did about as badly while the candidate did badly.
+
+    Stable's rate is weighted by where the candidate's requests were; over all its own it would be diluted by the time
+    before, when the candidate had little traffic.
+    """
+    controlled = tuple(stratum for stratum in analysis.strata if stratum.controlled)
+    answered = sum(stratum.candidate.requests for stratum in controlled)
+    expected = sum(
+        stratum.candidate.requests * stratum.stable.failures / stratum.stable.requests for stratum in controlled
+    )
+    if expected < limits.failure_rate / 2 * answered:
+        return False
+    return concurrent_tail(controlled, _failures, _requests, limits.tolerated_ratio) > DISTRUST
 
 
 def _newest_is_controlled(analysis: Analysis) -> bool:

@@ -5,11 +5,12 @@ Sixteen buckets to a factor of ten, from 0.1 ms to 100 s, so that a quantile is 
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 
 PER_DECADE = 16
 LOWEST_SECONDS = 1e-4
-BUCKETS = 6 * PER_DECADE + 1
+BUCKETS = 6 * PER_DECADE + 2
 """Bucket b holds latencies above edge(b - 1) and up to edge(b); the last has no upper edge."""
 
 Buckets = Mapping[int, int]
@@ -25,13 +26,7 @@ EDGES = tuple(edge(bucket) for bucket in range(BUCKETS))
 
 def bucket_of(seconds: float) -> int:
     """Return the bucket of a latency; what is not a number counts as the slowest."""
-    if seconds <= LOWEST_SECONDS:
-        return 0
-    if not seconds < EDGES[-2]:
-        return BUCKETS - 1
-    # The logarithm may land one off at an edge.
-    guess = math.ceil(math.log10(seconds / LOWEST_SECONDS) * PER_DECADE)
-    return guess - 1 if seconds <= EDGES[guess - 1] else guess
+    return BUCKETS - 1 if math.isnan(seconds) else bisect_left(EDGES, seconds)
 
 
 def collect(latencies: Iterable[float]) -> dict[int, int]:
@@ -65,8 +60,3 @@ def quantile(counts: Buckets, share: float) -> float | None:
 def above(counts: Buckets, bucket: int) -> int:
     """Return how many latencies lie above the upper edge of a bucket."""
     return sum(count for own, count in counts.items() if own > bucket)
-
-
-def bucket_at_least(seconds: float) -> int:
-    """Return the lowest bucket whose upper edge is at least this latency."""
-    return bucket_of(seconds)

@@ -8,7 +8,7 @@ the fixed limit in seconds, which means what it says.
 """
 
 from serving.rollout.analysis.counts import Analysis, ArmCounts
-from serving.rollout.analysis.histogram import EDGES, above, bucket_at_least, quantile
+from serving.rollout.analysis.histogram import EDGES, above, bucket_of, quantile
 from serving.rollout.analysis.tails import binomial_tail
 from serving.rollout.analysis.verdict import Verdict, concurrent_tail, looked, next_look
 from serving.rollout.strategy import Evidence, Limits
@@ -53,7 +53,7 @@ def against_limit(analysis: Analysis, limits: Limits, budget: float) -> tuple[An
     """Compare the candidate's p99 with the fixed limit."""
     if limits.latency_seconds is None:
         return analysis, None
-    border = bucket_at_least(limits.latency_seconds)
+    border = bucket_of(limits.latency_seconds)
     count = sum(above(stratum.candidate.latency, border) for stratum in analysis.real)
     look = next_look(analysis, "latency-seconds", count)
     if look is None:
@@ -77,7 +77,7 @@ def _fix_border(analysis: Analysis, limits: Limits, evidence: Evidence) -> Analy
         return analysis
     p99 = quantile(stable.latency, 1 - SLOW_SHARE)
     assert p99 is not None
-    return analysis.but(latency_bucket=bucket_at_least(p99 * limits.latency_ratio))
+    return analysis.but(latency_bucket=bucket_of(p99 * limits.latency_ratio))
 
 
 def _timed(counts: ArmCounts) -> int:
