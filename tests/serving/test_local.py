@@ -1,5 +1,6 @@
 """Serving as it really runs: Ray, Ray Serve, HAProxy, control and actuator, called over HTTP by a public client."""
 
+import ipaddress
 import json
 import os
 import secrets
@@ -323,10 +324,10 @@ def test_every_listener_is_on_loopback_or_refuses_callers_without_the_token(plat
     ports = {port for _, port in listeners}
     for name in ("http", "control", "stats", "metrics", "fallback", "gcs", "dashboard"):
         assert platform.ports[name] in ports, f"{name} was not found among {sorted(ports)}"
-    open_to_all = {port: process for (host, port), process in listeners.items() if not host.startswith("127.")}
+    open_to_all = {port: process for (host, port), process in listeners.items() if not on_loopback(host)}
+    assert open_to_all, "Ray binds the replicas' gRPC ports to all interfaces"
     for port, process in open_to_all.items():
-        where = f"port {port} of {process.name()}"
-        assert process.name().startswith("ray"), f"{where} listens on all interfaces"
+        where = f"port {port} of {' '.join(process.cmdline())[:80]}"
         assert refuses_strangers(port), f"{where} listens on all interfaces and answers without a token"
     assert httpx.get(f"{platform.url}/v2/models/small").status_code == 401
     assert httpx.get(f"http://127.0.0.1:{platform.ports['dashboard']}/api/jobs/").status_code == 401
@@ -335,12 +336,17 @@ def test_every_listener_is_on_loopback_or_refuses_callers_without_the_token(plat
             assert httpx.get(f"http://127.0.0.1:{port}/v2/models/small").status_code == 401
 
 
+def on_loopback(host: str) -> bool:
+    address = ipaddress.ip_address(host)
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
 def refuses_strangers(port: int) -> bool:
-    """Call a gRPC port without a token."""
+    """Call the port on which replicas call each other, without a token."""
     import grpc
 
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
+        call: Any = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
         try:
             call(b"", timeout=5)
         except grpc.RpcError as error:
@@ -387,15 +393,15 @@ def test_new_version_and_restarted_actuator_leave_replicas_alone(platform: Platf
 def test_predictions_are_counted_and_captured(platform: Platform) -> None:
     def counted() -> float:
         text = httpx.get(f"{platform.control.base_url}/metrics").text
-        lines = [line for line in text.splitlines() if line.startswith('mlops_predictions_total{model="small"')]
+        lines = [line for line in text.splitlines() if line.startswith('mlops_predictions_total{model="own"')]
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if 'outcome="ok"' in line)
 
     before = counted()
     for _ in range(5):
-        platform.client.post("/v2/models/small/invocations", json={"dataframe_records": [ROW]})
+        platform.client.post("/v2/models/own/invocations", json={"dataframe_records": [ROW]})
     eventually(lambda: counted() >= before + 5)
     assert counted() == before + 5
-    eventually(lambda: list((platform.folder / "captures" / "small").rglob("*.parquet")))
+    eventually(lambda: list((platform.folder / "captures" / "own").rglob("*.parquet")))
 
 
 def test_killed_replica_loses_no_request_even_with_control_down(platform: Platform, artifact: Path) -> None:
