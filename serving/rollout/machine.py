@@ -93,11 +93,12 @@ def supersede(rollout: Rollout, by: str) -> tuple[Rollout, tuple[Effect, ...]]:
 def _take_in(turn: Turn) -> None:
     state, tick = turn.state, turn.tick
     passed = tick.clock.since(state.clock)
-    analysis = state.analysis
+    analysis, counts = state.analysis, ArmCounts()
     for batch in tick.batches:
         candidate = batch.digest == state.candidate.digest
         if candidate or (state.stable is not None and batch.digest == state.stable.digest):
             analysis = analysis.observed(batch.generation, batch.counts, candidate=candidate)
+            counts = counts.plus(batch.counts)
     running = state.phase != "paused"
     turn.state = state.but(
         clock=tick.clock,
@@ -107,6 +108,7 @@ def _take_in(turn: Turn) -> None:
         # Time that nobody reported about is no evidence of anything; only waiting for the platform goes on.
         waited=state.waited + passed if running and (tick.heard or state.phase not in _WATCHED) else state.waited,
         paused_for=state.paused_for if running else state.paused_for + passed,
+        recent=state.recent if running else state.recent.plus(counts, passed),
         replay_waited=state.replay_waited + passed if state.replay else 0.0,
     )
 
@@ -229,8 +231,8 @@ def _from_paused(turn: Turn) -> None:
         turn.unpause("metrics are back")
     elif state.paused == "evidence" and state.replay and turn.replayed():
         turn.unpause("the replay has come through")
-    elif state.paused == "failure-rate" and _recovered(turn):
-        turn.unpause("stable is within the limit again")
+    elif state.paused == "failure-rate" and _recovered(state):
+        turn.unpause("failures are within the limit again")
     elif state.paused == "gate":
         if deadlines.gate_minutes is not None and state.paused_for >= deadlines.gate_minutes * 60:
             turn.end("aborted", f"nobody opened the gate within {deadlines.gate_minutes:g} min")
@@ -238,15 +240,11 @@ def _from_paused(turn: Turn) -> None:
         turn.end("aborted", f"paused for {state.paused_for:.0f} s: {state.reason}")
 
 
-def _recovered(turn: Turn) -> bool:
-    """Whether both arms have kept the fixed limit since the pause began."""
-    strategy, now = turn.state.strategy, turn.state.analysis.stratum(turn.state.split)
-    if now is None:
-        return False
-    return all(
-        arm.requests >= strategy.evidence.requests and arm.failures <= strategy.limits.failure_rate * arm.requests
-        for arm in ((now.stable, now.candidate) if now.weight else (now.stable,))
-    )
+def _recovered(rollout: Rollout) -> bool:
+    """Whether an incident is over: lately the arms keep the fixed limit."""
+    recent = rollout.recent
+    enough = recent.requests >= 1 / rollout.strategy.limits.failure_rate
+    return enough and recent.failures <= rollout.strategy.limits.failure_rate * recent.requests
 
 
 def _from_promoting(turn: Turn) -> None:

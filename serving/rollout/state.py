@@ -6,7 +6,7 @@ from what it stored last.
 
 from typing import Any, Literal, get_args
 
-from serving.rollout.analysis.counts import Analysis
+from serving.rollout.analysis.counts import Analysis, ArmCounts
 from serving.rollout.effects import CANDIDATE, WHOLE, Desired, Replay
 from serving.rollout.observation import Clock, Version
 from serving.rollout.record import Value
@@ -31,8 +31,21 @@ Phase = Literal[
 Ending = Literal["rolled-back", "aborted", "superseded", "finished"]
 PauseReason = Literal["manual", "gate", "metrics", "evidence", "sample-ratio", "failure-rate", "alarm"]
 
+HALF_LIFE = 20.0
 ENDINGS: frozenset[str] = frozenset((*get_args(Ending), "promoted"))
 """Phases that nothing follows."""
+
+
+class Recent(Value):
+    """Failures of both arms lately: what came before counts half after every `HALF_LIFE` seconds."""
+
+    requests: float = 0.0
+    failures: float = 0.0
+
+    def plus(self, counts: ArmCounts, passed: float) -> "Recent":
+        """Add counts that arose in the seconds that have passed."""
+        kept = 0.5 ** (passed / HALF_LIFE)
+        return Recent(requests=kept * self.requests + counts.requests, failures=kept * self.failures + counts.failures)
 
 
 class Rollout(Value):
@@ -58,6 +71,8 @@ class Rollout(Value):
     paused_phase: Phase | None = None
     """What the pause interrupts."""
     paused_for: float = 0.0
+    recent: Recent = Recent()
+    """Since the pause began: whether an incident is over."""
     forgiven: tuple[PauseReason, ...] = ()
     """Reasons that a person has overruled by `resume`; they do not pause again in this step."""
     ending: Ending | None = None

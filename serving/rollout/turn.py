@@ -9,7 +9,7 @@ from typing import Any
 from serving.rollout.analysis.verdict import Verdict
 from serving.rollout.effects import CANDIDATE, STABLE, WHOLE, Effect, Level, Message, Quarantine, Record, Replay
 from serving.rollout.observation import Tick
-from serving.rollout.state import Ending, PauseReason, Phase, Rollout
+from serving.rollout.state import Ending, PauseReason, Phase, Recent, Rollout
 from serving.traffic import SLOTS, Runs, reweighted
 
 _LEVELS: dict[Ending, Level] = {
@@ -84,11 +84,7 @@ class Turn:
         if why in state.forgiven or (state.phase == "paused" and (why == state.paused or state.paused != "metrics")):
             return
         interrupted = state.paused_phase if state.phase == "paused" else state.phase
-        self.state = state.but(paused=why, paused_phase=interrupted, paused_for=0.0)
-        if why == "failure-rate":
-            # Counts from here on are kept apart: they say when the incident is over.
-            split = state.analysis.stratum(state.split)
-            self.divide(state.runs, state.mirror, weight=split.weight if split else 0)
+        self.state = state.but(paused=why, paused_phase=interrupted, paused_for=0.0, recent=Recent())
         self.enter("paused", reason, level="info" if why in ("gate", "manual") else "warning")
 
     def unpause(self, reason: str) -> None:
