@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
-LOCKS = sorted(
-    path for path in PROJECT.rglob("*.lock") if ".mlops" not in path.parts and not path.name.startswith(".")
-)
+LOCKS = sorted(path for path in PROJECT.rglob("*.lock") if ".mlops" not in path.parts and not path.name.startswith("."))
 
 
 def test_there_are_locks_for_project_and_installer() -> None:
@@ -47,7 +45,6 @@ def test_every_command_of_the_readme_exists() -> None:
 def test_the_documents_that_are_linked_exist() -> None:
     broken = []
     for page in [PROJECT / "README.md", *PROJECT.joinpath("docs").rglob("*.md")]:
-        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
-            if not (page.parent / link).exists():
-                broken.append(f"{page.relative_to(PROJECT)} → {link}")
+        links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+        broken += [f"{page.relative_to(PROJECT)} → {link}" for link in links if not (page.parent / link).exists()]
     assert not broken

@@ -11,6 +11,7 @@ from infra.cli import inspect
 from infra.cli.context import DEFAULT_STACK, PROJECT, Context
 from infra.cli.output import CommandFailed, out, print_json, print_table, say
 from infra.engine.tools import ensure
+from infra.provider.supervisor import shutdown
 
 StackArgument = Annotated[str, typer.Argument(help="Stack: the part of stacks/Pulumi.<stack>.yaml between the dots.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
@@ -48,8 +49,8 @@ def down(
             abort=True,
         )
     context.engine.destroy()
-    for leftover in ("run",):
-        shutil.rmtree(context.home / leftover, ignore_errors=True)
+    for pid in sorted(shutdown(str(context.home))):
+        say(f"stack {stack}: ended process {pid}, which a killed run had left behind")
     if purge:
         context.engine.remove()
         shutil.rmtree(context.home, ignore_errors=True)
