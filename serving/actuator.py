@@ -52,6 +52,9 @@ from serving.config import ConfigError, GroupSettings, Settings, read
 
 log = logging.getLogger("serving.actuator")
 
+# The name of a group's only deployment.
+DEPLOYMENT = "group"
+
 _LOOK_SECONDS = 2.0
 _RETRY_SECONDS = 15.0
 _GIVE_UP_SECONDS = 30.0
@@ -73,14 +76,16 @@ class Actuator:
             Exception: whatever Ray raises when the cluster does not answer.
         """
         self._reread()
-        running = {name: app.status for name, app in self._serve.status().applications.items()}
+        applications = self._serve.status().applications
+        running = {name: app.status for name, app in applications.items()}
         wanted = {group.name: group for group in self.settings.groups}
         due = [group for group in wanted.values() if self._due(group, running.get(group.name))]
         if due:
             self._deploy(due)
-        for name in running:
-            # A name with a colon is not a group's: candidates of rollouts have one.
-            if name not in wanted and ":" not in name and running[name] != "DELETING" and self._unused(name):
+        for name, app in applications.items():
+            # What is no group (candidates of rollouts, applications of others) is not ours to remove.
+            ours = list(app.deployments) == [DEPLOYMENT]
+            if ours and name not in wanted and app.status != "DELETING" and self._unused(name):
                 log.info("group %s: removed", name)
                 self._serve.delete(name, _blocking=False)
                 self._deployed.pop(name, None)

@@ -15,6 +15,7 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import LoggingConfig
 
+from serving.actuator import DEPLOYMENT
 from serving.asgi import Application, Receive, Scope, Send
 from serving.config import GroupSettings, Settings, read
 from serving.fastpath import serve_directly
@@ -70,7 +71,7 @@ def build(config: str, settings: Settings, group: GroupSettings) -> Any:
     """
     replicas = group.replicas
     options: dict[str, Any] = {
-        "name": "group",
+        "name": DEPLOYMENT,
         "max_ongoing_requests": _MAX_ONGOING,
         "health_check_period_s": 5,
         "health_check_timeout_s": 30,

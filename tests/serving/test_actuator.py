@@ -25,7 +25,7 @@ class FakeServe:
     def run_many(self, targets: list[Any], **options: Any) -> None:
         for target in targets:
             self.calls.append(f"run {target.name} {target.route_prefix}")
-            self.applications[target.name] = SimpleNamespace(status="RUNNING")
+            self.applications[target.name] = SimpleNamespace(status="RUNNING", deployments={"group": None})
 
     def delete(self, name: str, _blocking: bool) -> None:
         self.calls.append(f"delete {name}")
@@ -135,9 +135,9 @@ def test_group_is_removed_only_when_control_says_that_nothing_is_served_by_it(
     assert world.step() == deleted
 
 
-def test_candidates_of_rollouts_are_left_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_applications_that_are_no_groups_are_left_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.step()
-    world.serve.applications["candidate:flight"] = SimpleNamespace(status="RUNNING")
+    world.serve.applications["candidate"] = SimpleNamespace(status="RUNNING", deployments={"arm": None})
     unused(monkeypatch, {})
     assert world.step() == []
 
