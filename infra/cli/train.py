@@ -1,7 +1,9 @@
 """`mlops train`: train a model now, on the data of today, outside of `up`: registers a version, releases nothing."""
 
+import re
 import sys
 import time
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +11,7 @@ import typer
 from components.site import Site
 from infra.cli.context import DEFAULT_STACK, PROJECT, Context
 from infra.cli.output import CommandFailed, print_json, say
+from infra.provider.codec import plain
 from infra.provider.job import JobResource
 from infra.provider.resource import Call, ResourceError
 
@@ -60,7 +63,7 @@ def _inputs(context: Context, model: str, seed: int | None, params: list[str]) -
         # A person asked for a run, so there is always one: its key is the moment.
         "key": {"asked": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
         "command": site.module(
-            "training.pipelines.retrain",
+            "training.pipelines.train",
             f"--folder={stated.folder}",
             f"--seed={stated.seed if seed is None else seed}",
             *(f"--param={assignment}" for assignment in assignments),
@@ -81,11 +84,26 @@ def _run(context: Context, inputs: dict[str, Any]) -> dict[str, Any]:
     checked, problems = job.check(inputs)
     if problems:
         raise CommandFailed("; ".join(problems))
+    checked = plain(checked)
     secrets = (checked["runner"]["token"], *checked["secretEnvironment"].values())
-    call = Call(checked["name"], lambda message, _passing: say(f"{checked['name']}: {message}"), secrets=secrets)
+    call = Call(checked["name"], _reporter(checked["name"]), secrets=secrets)
     try:
         _, outputs = job.create(call, checked)
     except ResourceError as error:
         raise CommandFailed(str(error), hint=f"look at: ./mlops status {context.stack}") from error
     result: dict[str, Any] = outputs["result"]
     return result
+
+
+def _reporter(name: str) -> Callable[[str, bool], None]:
+    """Show each line of the job once: its progress comes again every second, with the time it has taken in front."""
+    shown = ""
+
+    def report(message: str, _passing: bool) -> None:
+        nonlocal shown
+        text = re.sub(r"^\d+ s: ", "", message)
+        if text != shown:
+            shown = text
+            say(f"{name}: {message}")
+
+    return report

@@ -233,6 +233,15 @@ def test_captures_hold_the_request_id_and_no_sensitive_field(platform: Platform)
     assert "afam" not in captured
 
 
+def test_a_model_trained_outside_of_up_is_registered_and_not_served(platform: Platform) -> None:
+    before, stack = served(platform), platform.checkout.stack
+    result = platform.checkout.json("train", "tumour-kind", "--stack", stack, "--param", "c=0.01", "--json")
+    assert result["passed"] is True
+    assert result["version"] != before["tumour-kind"]["version"]
+    assert result["digest"] != before["tumour-kind"]["digest"]
+    assert served(platform) == before
+
+
 def test_another_preview_shows_no_change_and_another_up_does_nothing(platform: Platform) -> None:
     before = served(platform)
     preview = platform.checkout.run("pulumi", "preview", "-s", platform.checkout.stack, "--expect-no-changes")
