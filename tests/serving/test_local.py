@@ -39,6 +39,11 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def reachable(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), 1):
+        return True
+
+
 class Platform:
     """Everything between a caller and a model, in its own folder and on its own ports."""
 
@@ -142,7 +147,7 @@ class Platform:
             f"--temp-dir={self.folder}/ray", "--disable-usage-stats", "--include-log-monitor=false", "--no-monitor",
         )  # fmt: skip
         self.start_control()
-        eventually(lambda: socket.create_connection(("127.0.0.1", port["gcs"]), 1).close() is None, 90)
+        eventually(lambda: reachable(port["gcs"]), 90)
         self.start_actuator()
         eventually(lambda: httpx.get(f"{self.url}/v2/health/ready").status_code == 200, 120)
 
@@ -197,8 +202,8 @@ class Platform:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        for process in self.members():
-            process.kill()
+        for member in self.members():
+            member.kill()
         self.control.close()
         self.client.close()
 
