@@ -152,7 +152,7 @@ def whole(trials: int) -> list[Row]:
     cases: dict[str, tuple[Behaviour | None, float]] = {
         "healthy": (None, 0.0),
         "healthy, both arms fail in 20 % of requests for two minutes": (None, 0.2),
-        "20 % errors in traffic only": (Behaviour(errors=0.2), 0.0),
+        "candidate fails in 20 % of requests": (Behaviour(errors=0.2), 0.0),
     }
     rows = []
     for name, (candidate, incident) in cases.items():

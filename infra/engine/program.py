@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import runpy
+import signal
 import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -87,8 +88,16 @@ def run(order: dict[str, Any]) -> int:
     return 0
 
 
+def end_quietly(_number: int, _frame: object) -> None:
+    """End at once: the engine interrupts a program when the operation has failed or was cancelled, and says why."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(PROGRAM_SHOWED_ITS_ERROR)
+
+
 def main() -> int:
     """Read an order and carry it out."""
+    signal.signal(signal.SIGINT, end_quietly)
     order = json.loads(sys.stdin.buffer.read())
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)

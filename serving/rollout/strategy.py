@@ -53,9 +53,9 @@ class Limits(Value):
 
 
 class Budget(Value):
-    """Probability that a healthy candidate is stopped, over a whole rollout, criterion by criterion; 0.9 % in all."""
+    """Probability that a healthy candidate is stopped, over a whole rollout, criterion by criterion; 1 % in all."""
 
-    history: Share = 0.004
+    history: Share = 0.005
     """Failures against stable's record before and during the rollout."""
     concurrent: Share = 0.0015
     """Failures against stable at the same time."""
