@@ -79,6 +79,7 @@ def _ports(ports: stated.Ports) -> LocalPorts:
         serving=ServingPorts(
             inference=ports.inference,
             control=ports.control,
+            fallback=ports.serve_fallback,
             haproxy_stats=ports.haproxy_stats,
             haproxy_metrics=ports.haproxy_metrics,
             replicas_first=ports.serve_replicas_first,

@@ -27,6 +27,7 @@ class ServingPorts:
 
     inference: int
     control: int
+    fallback: int
     haproxy_stats: int
     haproxy_metrics: int
     replicas_first: int
@@ -36,6 +37,7 @@ class ServingPorts:
         """The ports that programs of the cluster listen on, by their names in the settings."""
         return {
             "inference": self.inference,
+            "serveFallback": self.fallback,
             "haproxyStats": self.haproxy_stats,
             "haproxyMetrics": self.haproxy_metrics,
         }
@@ -68,8 +70,9 @@ def serve_environment(site: Site, ports: ServingPorts) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
-        "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "60",
+        # Of this environment: at the default port, requests would wait in whichever environment listens there.
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback),
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serving.fastpath:middlewares",
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ports.replicas_first),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ports.replicas_last),
     }

@@ -88,6 +88,8 @@ class Ports(Section):
     """Rollout controller."""
     metrics: Port = 9090
     """Prometheus."""
+    serve_fallback: Port = 8500
+    """Ray Serve's own proxy, where requests wait while no replica of their group is up."""
     haproxy_stats: Port = 8404
     """HAProxy statistics page."""
     haproxy_metrics: Port = 9101

@@ -77,6 +77,7 @@ def target(site: Site) -> LocalTarget:
             serving=ServingPorts(
                 inference=8000,
                 control=8090,
+                fallback=8500,
                 haproxy_stats=8404,
                 haproxy_metrics=9101,
                 replicas_first=21000,
