@@ -266,6 +266,19 @@ def rollout(strategy: Strategy = SHORT) -> Rollout:
     )
 
 
+def test_a_rollback_is_over_only_when_every_replica_applies_it() -> None:
+    state, _ = machine.supersede(rollout(), "another")
+    clock, split = Clock(boot="a", monotonic=0, wall=0), state.split
+    for serving, applied, phase in [
+        ("sha256:1", split - 1, "rolling-back"),
+        (None, split, "rolling-back"),
+        ("sha256:2", split, "rolling-back"),
+        ("sha256:1", split, "superseded"),
+    ]:
+        after, _ = machine.advance(state, Tick(clock=clock, serving=serving, applied=applied))
+        assert after.phase == phase
+
+
 def test_numbers_of_splits_go_on_from_earlier_rollouts() -> None:
     assert rollout().desired().generation == 41
 

@@ -45,4 +45,4 @@ def test_a_final_gate_is_a_gate_at_the_last_step() -> None:
 
 
 def test_the_default_budget_of_false_rollbacks_is_within_one_per_cent() -> None:
-    assert Budget().total <= 0.01
+    assert Budget().total == pytest.approx(0.01)

@@ -66,6 +66,12 @@ def test_an_incident_while_the_candidate_has_more_traffic_than_before_is_not_hel
     assert not found(quiet, incident, limits=Limits(failure_rate=0.5))
 
 
+def test_the_record_may_not_contradict_what_stable_does_at_the_same_time() -> None:
+    # Against the record three in fourteen are damning; beside a stable that has one too they prove little.
+    assert not found((5_000, arm(14, errors=3), arm(14, errors=1)))
+    assert "failures" in found((5_000, arm(14, errors=4), arm(14)))
+
+
 def test_the_record_of_stable_is_dropped_once_stable_does_worse() -> None:
     analysis = Analysis(history=RECORD).opened(0, 5_000)
     analysis = analysis.observed(0, arm(30, errors=4), candidate=False).observed(0, arm(30, errors=5), candidate=True)
