@@ -168,6 +168,9 @@ def _follow(call: Call, inputs: Properties, release: Release, asked: dict[str, A
         if served.get("digest") == release.digest and (state == "promoted" or (not mine and state in ENDED)):
             call.progress(f"version {release.version} is served")
             return seen
+        if mine and rollout.get("phase") == "finished":
+            call.message(f"version {release.version} was observed as asked and not promoted. {_still_served(seen)}")
+            return seen
         if mine and state in ENDED_BADLY:
             raise ResourceError(_ended(model, release, rollout, seen))
         if not mine and (begun or (seconds > _BEGIN_SECONDS and state in ENDED)):
