@@ -160,19 +160,19 @@ def reweighted(runs: Sequence[tuple[str, int]], weights: Mapping[str, int]) -> R
             free.append((arm, keep))
         if length > keep:
             free.append((None, length - keep))
-    wanted = [[arm, missing] for arm, missing in kept.items() if missing]
+    wanted = [(arm, missing) for arm, missing in kept.items() if missing]
     filled: list[tuple[str, int]] = []
     for owner, length in free:
         if owner is not None:
             filled.append((owner, length))
             continue
         while length:
-            taker = wanted[0]
-            taken = min(length, int(taker[1]))
-            filled.append((str(taker[0]), taken))
+            taker, missing = wanted[0]
+            taken = min(length, missing)
+            filled.append((taker, taken))
             length -= taken
-            taker[1] = int(taker[1]) - taken
-            if not taker[1]:
+            wanted[0] = (taker, missing - taken)
+            if taken == missing:
                 wanted.pop(0)
     return _merged(filled)
 

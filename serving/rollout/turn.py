@@ -71,11 +71,14 @@ class Turn:
     def end(self, ending: Ending, reason: str, verdict: Verdict | None = None) -> None:
         """Send all traffic to stable and end the rollout once every replica has done so."""
         beside = self.state.desired().candidate is not None
+        was = self.state.paused_phase or self.state.phase
         self.state = self.state.but(
             ending=ending, reason=reason, draining=beside, paused=None, paused_phase=None, replay=None
         )
         self.divide(WHOLE, 0, weight=0)
-        more = {"verdict": verdict.to_json()} if verdict else {}
+        more: dict[str, Any] = {"verdict": verdict.to_json()} if verdict else {}
+        # What a pause had interrupted says who was stable.
+        more |= {"ending": ending, "was": was}
         self.enter("rolling-back", reason, level=_LEVELS[ending], **more)
 
     def pause(self, why: PauseReason, reason: str) -> None:
