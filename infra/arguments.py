@@ -34,6 +34,7 @@ def platform_args(settings: Settings, *, project: Path, stack: str, python: str,
     return PlatformArgs(
         target=LocalTarget(
             site=site,
+            environment=settings.environment,
             ports=_ports(settings.ports),
             logical_cpus=settings.cluster.logical_cpus,
             object_store_mb=settings.cluster.object_store_mb,

@@ -52,6 +52,17 @@ class Control:
                 return response.text
         raise CommandFailed(f"the rollout controller refuses, {response.status_code}: {_reason(response)}")
 
+    def text(self, path: str) -> str:
+        """Fetch a page as text.
+
+        Raises:
+            CommandFailed: with the controller's reason.
+        """
+        response = self._answer("GET", path, None, {})
+        if not response.is_success:
+            raise CommandFailed(f"the rollout controller refuses, {response.status_code}: {_reason(response)}")
+        return response.text
+
     def knows(self, name: str) -> bool:
         """Whether the controller is up and knows the model."""
         try:

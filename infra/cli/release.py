@@ -114,26 +114,29 @@ def history(
     stack: StackOption = DEFAULT_STACK,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the rollouts of a model, the last one first."""
+    """Show what the ledger says of a model's releases, the latest last."""
     with Control(Context(stack)) as control:
-        answer = control.ask("GET", f"/v1/models/{model}/history", limit=limit)
-    rollouts = answer.get("history") or answer.get("rollouts") or [] if isinstance(answer, dict) else answer
+        entries = control.ask("GET", f"/v1/models/{model}/history", limit=limit)["entries"]
     if as_json:
-        print_json(rollouts)
+        print_json(entries)
         return
     print_table(
-        f"Rollouts of {model}",
-        ["at", "version", "state", "by", "reason"],
-        [
-            (
-                one.get("endedAt") or one.get("at") or one.get("startedAt") or "",
-                (one.get("candidate") or {}).get("version") or one.get("version") or "",
-                one.get("state") or "",
-                one.get("by") or one.get("requestedBy") or "",
-                one.get("reason") or "",
-            )
-            for one in rollouts
-        ],
+        f"Releases of {model}",
+        ["entry", "at", "version", "what", "by", "reason"],
+        [_entry(one) for one in entries],
+    )
+
+
+def _entry(entry: dict[str, Any]) -> tuple[Any, ...]:
+    what = entry.get("what") or {}
+    done = what.get("step") or what.get("action") or what.get("role") or ""
+    return (
+        entry.get("seq"),
+        str(entry.get("time") or "")[:19],
+        entry.get("version") or "",
+        f"{entry.get('kind')} {done}".strip(),
+        entry.get("person") or "",
+        what.get("reason") or "",
     )
 
 

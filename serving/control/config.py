@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from policies.releases.decision import EnvironmentRules, TierRule, default_tiers
-from policies.releases.keys import KeyFileError, read_trust_root
+from policies.releases.keys import KeyFileError, make_demo_keys, read_trust_root
 from policies.releases.manifest import RiskTier
 from serving.config import ConfigError
 from serving.control.gate import Gate
@@ -51,6 +51,8 @@ class ControlConfig(_Model):
     approval: Literal["rule", "signatures"] = "rule"
     signature: Literal["required", "optional"] | None = None
     trust_roots: tuple[TrustRootConfig, ...] = ()
+    demo_keys: Path | None = None
+    """Folder of demo keys, made at the first start: a trust root of the environment's name, to try approvals with."""
     rehearsal: bool = False
     tiers: dict[RiskTier, TierRule] | None = None
     ledger: LedgerConfig | None = None
@@ -62,15 +64,18 @@ class ControlConfig(_Model):
             ConfigError: the rules contradict one another, or a trust root cannot be read.
         """
         try:
+            roots = {root.name: read_trust_root(root.name, root.path) for root in self.trust_roots}
+            if self.demo_keys is not None:
+                roots[self.environment] = make_demo_keys(self.demo_keys, self.environment).trust_root
             rules = EnvironmentRules(
                 environment=self.environment,
                 approval="rule" if self.approval == "rule" else "people",
                 signature=self.signature or ("optional" if self.approval == "rule" else "required"),
-                trust_roots=tuple(root.name for root in self.trust_roots),
+                trust_roots=tuple(roots),
                 rehearsal=self.rehearsal,
                 tiers=self.tiers or default_tiers(),
             )
-            return Gate(rules, {root.name: read_trust_root(root.name, root.path) for root in self.trust_roots})
+            return Gate(rules, roots)
         except KeyFileError as error:
             raise ConfigError(f"trustRoots: {error}") from None
         except ValidationError as error:

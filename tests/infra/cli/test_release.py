@@ -97,12 +97,20 @@ def test_controller_that_does_not_answer_is_named(project: Any, free_port: int) 
     assert "the rollout controller of stack local does not answer" in project.run("release", "status").failure
 
 
-def test_history_lists_rollouts(project: Any, controlled: Callable[..., Any]) -> None:
-    past = [{"endedAt": "2026-11-20T09:00:00Z", "version": "3", "state": "rolled-back", "by": "asha", "reason": "p99"}]
-    server = controlled(lambda method, path, body: (200, past))
+def test_history_lists_what_the_ledger_says(project: Any, controlled: Callable[..., Any]) -> None:
+    entry = {
+        "seq": 8,
+        "time": "2026-11-20T09:00:00.000000Z",
+        "kind": "release-step",
+        "person": "asha",
+        "version": "3",
+        "what": {"step": "started", "reason": "asked"},
+    }
+    server = controlled(lambda method, path, body: (200, {"model": "churn", "entries": [entry]}))
 
-    shown = project.run("release", "history", "churn", "--limit", "5")
+    shown = project.run("release", "history", "churn", "--limit", "5").text
 
-    assert "rolled-back" in shown.text
-    assert "p99" in shown.text
+    for part in ("8", "2026-11-20T09:00:00", "release-step", "asha", "asked"):
+        assert part in shown
     assert server.requests[0][1] == "/v1/models/churn/history?limit=5"
+    assert project.run("release", "history", "churn", "--json").json == [entry]
