@@ -118,7 +118,7 @@ class Controller:
             "group": self._inputs["group"],
             "strategy": self._inputs["strategy"],
             "manifest": release.manifest,
-            "approval": release.approval,
+            "approval": None,  # those that there are stand in the manifest
             "requestedBy": person(),
         }
         answer = rest.request("PUT", f"{self._address}/release", token=self._token, body=body)

@@ -57,9 +57,9 @@ FIELDS = {
 
 @dataclass(frozen=True)
 class Release:
-    """A version with everything that a replica needs to fetch and verify it, and what stands for it.
+    """A version with everything that a replica needs to fetch and verify it.
 
-    Either a manifest stands for it, or `approval` names the evaluation that a rule of the environment goes by.
+    `manifest` is what people approved; without one only a rule of the environment can let it start.
     """
 
     version: str
@@ -67,7 +67,6 @@ class Release:
     source: str
     files: dict[str, str]
     manifest: dict[str, Any] | None = None
-    approval: dict[str, Any] | None = None
 
     def identity(self) -> Properties:
         """Return what tells one release from another."""
@@ -101,11 +100,8 @@ def _from_document(model: object, version: object, document: dict[str, Any], ori
         return f"`{origin}` is of version {document.get('version')}, but `version` is {version}"
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", str(stated["digest"])):
         return f"`{origin}.digest` is {stated['digest']!r}: must be sha256: and 64 hexadecimal digits"
-    parts = (str(version), document["digest"], document["source"], document["files"])
-    if origin == "manifest":
-        return Release(*parts, manifest=document)
-    facts = {part: document[part] for part in ("run", "commit", "dataDigest", "evaluation") if part in document}
-    return Release(*parts, approval={"kind": "evaluation"} | facts)
+    manifest = document if origin == "manifest" else None
+    return Release(str(version), document["digest"], document["source"], document["files"], manifest)
 
 
 def _reasons(candidate: dict[str, Any]) -> str:
