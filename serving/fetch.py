@@ -30,6 +30,8 @@ SAMPLE_FILE = "evaluation_sample.json"
 _TRIES = 3
 _KEEP_SECONDS = 7 * 24 * 3600.0
 _LOGGED_MODEL = re.compile(r"models:/(m-[0-9a-f]+)")
+_IN_RUN = re.compile(r"mlflow-artifacts:/+(.+/artifacts)/[^/]+")
+"""A model folder in the artifacts of the run that made it, which hold the evaluation sample too."""
 _MODEL_VERSION = re.compile(r"models:/([^/@]+)/(\d+)")
 
 
@@ -96,8 +98,11 @@ class Cache:
         registry = self._registry
         auth = (registry.username, registry.password or "") if registry.username else None
         with httpx.Client(base_url=registry.url, auth=auth, timeout=30, transport=self._transport) as client:
-            run = self._ask(client, "/api/2.0/mlflow/runs/get", {"run_id": self._run(client, release.source)})
-            root = self._root(client, run["run"]["info"]["artifact_uri"])
+            if found := _IN_RUN.fullmatch(release.source):
+                root = found[1]
+            else:
+                run = self._ask(client, "/api/2.0/mlflow/runs/get", {"run_id": self._run(client, release.source)})
+                root = self._root(client, run["run"]["info"]["artifact_uri"])
             address = f"/api/2.0/mlflow-artifacts/artifacts/{urllib.parse.quote(f'{root}/{SAMPLE_FILE}')}"
             content: bytes = self._attempt(lambda: client.get(address), address).content
         return content
