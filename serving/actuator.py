@@ -194,8 +194,10 @@ class Actuator:
                 timeout=5,
             )
             models: dict[str, Any] = answer.raise_for_status().json()["models"]
-            return {name: {"group": entry["group"], "candidates": entry.get("candidates") or []} for name, entry in
-                    models.items()}
+            return {
+                name: {"group": entry["group"], "candidates": entry.get("candidates") or []}
+                for name, entry in models.items()
+            }
         return None
 
 

@@ -52,7 +52,9 @@ class CandidateModel:
             CandidateError: it cannot be had (the platform's fault) or cannot be loaded (the model's).
         """
         try:
-            folder = await asyncio.to_thread(Cache(self._settings.model_cache, self._settings.registry).get, self._release)
+            folder = await asyncio.to_thread(
+                Cache(self._settings.model_cache, self._settings.registry).get, self._release
+            )
         except (FetchError, ArtifactError, OSError) as error:
             raise CandidateError(f"{PLATFORM_FAULT}: {error}") from error
         try:
@@ -106,7 +108,9 @@ class CandidateModel:
 def run(model: Model, columns: Mapping[str, Column]) -> dict[str, NDArray[Any]]:
     """Run a model on columns, past its queue."""
     arrays = {
-        tensor.name: column if isinstance(column := columns[tensor.name], np.ndarray) else np.array(column, tensor.dtype)
+        tensor.name: column
+        if isinstance(column := columns[tensor.name], np.ndarray)
+        else np.array(column, tensor.dtype)
         for tensor in model.signature.inputs
     }
     return model.predict(arrays)

@@ -51,9 +51,7 @@ def read_sample(content: bytes) -> list[Row]:
             inputs.append((str(tensor["name"]), values))
         count = len(inputs[0][1])
         outcomes = body.get("outcome") or [None] * count
-        rows = [
-            Row({name: [values[index]] for name, values in inputs}, outcomes[index]) for index in range(count)
-        ]
+        rows = [Row({name: [values[index]] for name, values in inputs}, outcomes[index]) for index in range(count)]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise SampleError(f"the evaluation sample is malformed: {error!r}") from None
     if not rows:

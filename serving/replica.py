@@ -203,9 +203,7 @@ class Replica:
             def ours(release: Release | None, name: str = name) -> Release | None:
                 return release if release and (release.group == self._group.name or name == own) else None
 
-            roles = replace(
-                entry, stable=ours(entry.stable), previous=ours(entry.previous), next=ours(entry.next)
-            )
+            roles = replace(entry, stable=ours(entry.stable), previous=ours(entry.previous), next=ours(entry.next))
             beside = tuple(one for one in entry.candidates if ours(one.release))
             if roles.stable or roles.next or beside:
                 wanted[name] = replace(roles, candidates=beside)

@@ -100,9 +100,7 @@ def admit(
     return managed
 
 
-def approve(
-    managed: Managed, digest: str, approval: Any, gate: Gate, by: str, now: datetime, draft: Draft
-) -> Managed:
+def approve(managed: Managed, digest: str, approval: Any, gate: Gate, by: str, now: datetime, draft: Draft) -> Managed:
     """Add an approval; if there are enough of them by now, the quarantine of the digest is lifted.
 
     Raises:
@@ -120,7 +118,9 @@ def approve(
     if judgement.allowed:
         if digest in managed.releases:
             release = managed.release(digest)
-            draft.events += audit.approvals(managed.state.model, release, judgement, manifest, gate.rules.environment, now)
+            draft.events += audit.approvals(
+                managed.state.model, release, judgement, manifest, gate.rules.environment, now
+            )
         managed = _lifted(managed, digest, by, draft)
     return managed.but(expired=None)
 
@@ -140,9 +140,7 @@ def eligible(managed: Managed, gate: Gate, now: datetime) -> frozenset[str]:
     return frozenset(found)
 
 
-def _manifest(
-    managed: Managed, release: Release, stated: Mapping[str, Any] | None, approval: Any
-) -> Manifest | None:
+def _manifest(managed: Managed, release: Release, stated: Mapping[str, Any] | None, approval: Any) -> Manifest | None:
     """Return the manifest of a release, with approvals that were given here before."""
     try:
         manifest = None if stated is None else read_manifest(stated)
@@ -176,7 +174,9 @@ def _served(managed: Managed, release: Release) -> Managed:
         return managed
     if rollout is not None and rollout.phase == "promoted" and rollout.candidate.digest == release.digest:
         return managed.but(move=None)
-    return managed.but(move=Move(id=uuid.uuid4().hex[:12], group=group, state="promoted", reason="it is served already"))
+    return managed.but(
+        move=Move(id=uuid.uuid4().hex[:12], group=group, state="promoted", reason="it is served already")
+    )
 
 
 def _check_group(managed: Managed, release: Release, strategy: Strategy) -> None:
@@ -212,7 +212,9 @@ def _lifted(managed: Managed, digest: str, by: str, draft: Draft) -> Managed:
     text = f"{state.model}: the quarantine of {digest} is lifted by new approvals"
     draft.said.append(Said(state.model, state.rollout.id if state.rollout else "", "info", text))
     draft.events.append(
-        Quarantine(person=by, model=state.model, digest=digest, action="lifted", reason="approved anew by enough people")
+        Quarantine(
+            person=by, model=state.model, digest=digest, action="lifted", reason="approved anew by enough people"
+        )
     )
     return managed.but(
         state=model.lift(state, digest),

@@ -243,9 +243,7 @@ class Control:
         digest = body.get("digest")
         if not isinstance(digest, str):
             raise _RequestError(422, "digest: which release is approved?")
-        found = self._store.approve(
-            request.path_params["model"], digest, body.get("approval"), _person(body.get("by"))
-        )
+        found = self._store.approve(request.path_params["model"], digest, body.get("approval"), _person(body.get("by")))
         await self._publish()
         return JSONResponse(found)
 

@@ -80,6 +80,10 @@ class Fleet:
         """Take over how the candidates' applications are: name → digest and condition."""
         self._applications.update(applications)
 
+    def drop_application(self, name: str) -> None:
+        """Forget a candidate's application that is not wanted any more; the next of its name starts unknown."""
+        self._applications.pop(name, None)
+
     def application(self, name: str, digest: str) -> Candidate | None:
         """Return how a candidate's application is; None if nobody has said."""
         found = self._applications.get(name)
@@ -146,4 +150,6 @@ class View:
     def replay_failed(self, generation: int) -> str | None:
         """Return why a replay failed."""
         failures = (one.replay_failed for one in self.seen)
-        return next((reason for failed in failures if failed and failed[0] == generation for reason in failed[1:]), None)
+        return next(
+            (reason for failed in failures if failed and failed[0] == generation for reason in failed[1:]), None
+        )

@@ -46,7 +46,9 @@ def page(series: Mapping[Key, float], state: State, replicas: Mapping[str, int])
     for name, entry in state.models.items():
         if entry.candidates:
             weight = sum(length for arm, length in entry.split.runs if arm == "candidate") / SLOTS
-            _line(lines, "mlops_rollout_weight", {"model": name, "version": entry.candidates[0].release.version}, weight)
+            _line(
+                lines, "mlops_rollout_weight", {"model": name, "version": entry.candidates[0].release.version}, weight
+            )
     _head(lines, "mlops_replicas", "gauge", "Replicas that have reported within 15 seconds, by group.")
     for group in sorted(replicas.keys() | set(_groups(state))):
         _line(lines, "mlops_replicas", {"group": group}, replicas.get(group, 0))

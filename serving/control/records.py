@@ -132,7 +132,9 @@ class Records:
             for model, version in dropped:
                 connection.execute(series.delete().where(series.c.model == model, series.c.version == version))
             for name in self.managed:
-                last = connection.execute(sa.select(sa.func.max(messages.c.seq)).where(messages.c.model == name)).scalar()
+                last = connection.execute(
+                    sa.select(sa.func.max(messages.c.seq)).where(messages.c.model == name)
+                ).scalar()
                 if last is not None:
                     old = messages.c.seq <= last - _KEPT_MESSAGES
                     connection.execute(messages.delete().where(messages.c.model == name, old))

@@ -163,7 +163,9 @@ class Store:
         try:
             managed = admit(managed, release, wanted, approval, manifest, self.gate, by, now, draft)
         except RefusedError as error:
-            event = audit.refusal(by, "release", name, {"version": release.version, "digest": release.digest}, str(error))
+            event = audit.refusal(
+                by, "release", name, {"version": release.version, "digest": release.digest}, str(error)
+            )
             self._commit(Draft(events=[event]))
             raise
         self._advance({name: managed}, draft)
@@ -188,7 +190,9 @@ class Store:
         if kind not in allowed:
             rollout = managed.state.active
             where = f"while it is {public_state(rollout)}" if rollout else "while no rollout is running"
-            raise ConflictError(f"{kind} has no effect on {name} {where}; possible now: {', '.join(allowed) or 'nothing'}")
+            raise ConflictError(
+                f"{kind} has no effect on {name} {where}; possible now: {', '.join(allowed) or 'nothing'}"
+            )
         draft = Draft(events=[audit.access(by, f"rollout-{kind}", name, reason)])
         self._advance({name: managed}, draft, commands={name: (Command(kind=kind, by=by, reason=reason),)})
         return self.model(name) or {}
@@ -351,6 +355,10 @@ class Store:
         if not draft.empty:
             self._commit(draft)
         if changed:
+            for name in changed:
+                before = {one.name for one in self._entries.get(name, Entry()).candidates}
+                for gone in before - {one.name for one in changed[name].candidates}:
+                    self._fleet.drop_application(gone)
             self._entries |= changed
             self.write_snapshot()
 

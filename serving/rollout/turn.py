@@ -75,10 +75,15 @@ class Turn:
         self.state = self.state.but(
             ending=ending, reason=reason, draining=beside, paused=None, paused_phase=None, replay=None
         )
-        self.divide(WHOLE, 0, weight=0)
         more: dict[str, Any] = {"verdict": verdict.to_json()} if verdict else {}
         # What a pause had interrupted says who was stable.
         more |= {"ending": ending, "was": was}
+        if was in ("pending", "starting"):
+            # No replica was ever told of the candidate: there is nothing to take back, and nobody to wait for.
+            self.state = self.state.but(draining=False)
+            self.enter(ending, reason, level=_LEVELS[ending], **more)
+            return
+        self.divide(WHOLE, 0, weight=0)
         self.enter("rolling-back", reason, level=_LEVELS[ending], **more)
 
     def pause(self, why: PauseReason, reason: str) -> None:

@@ -40,7 +40,7 @@ async def release(client: httpx.AsyncClient, **changes: Any) -> httpx.Response:
 async def test_release_is_followed_until_it_is_promoted(client: httpx.AsyncClient) -> None:
     started = await release(client, strategy={"kind": "all-at-once"}, approval=None)
     assert started.status_code == 202
-    assert started.json()["rollout"]["state"] == "progressing"
+    assert started.json()["rollout"]["state"] == "starting"
     for body in (report(), report(serving=True)):
         assert (await client.post("/v1/replicas/r1", json=body, headers=REPLICA)).json() == {"acknowledged": 0}
     found = (await client.get("/v1/models/flight", headers=ADMIN)).json()
@@ -62,7 +62,7 @@ async def test_long_poll_answers_when_something_changes(client: httpx.AsyncClien
     await release(client)
     state = (await asyncio.wait_for(waiting, 5)).json()
     assert state["generation"] == 1
-    assert state["models"]["flight"]["candidate"]["version"] == "1"
+    assert state["models"]["flight"]["next"]["version"] == "1"
     assert state["models"]["flight"]["stable"] is None
 
 
@@ -110,7 +110,12 @@ async def test_replica_reports_need_the_replicas_token(client: httpx.AsyncClient
         ({"version": 1}, "release.version: expected a non-empty string"),
         ({"group": ""}, "release.group"),
         ({"colour": 1}, "colour: unknown key; allowed: approval, digest"),
-        ({"strategy": {"kind": "canary"}}, "'canary' is not available here yet; allowed: all-at-once"),
+        ({"strategy": {"kind": "canary", "steps": [{"weight": 100}]}}, "strategy: a step's weight is below 100"),
+        ({"strategy": {"kind": "red-green"}}, "strategy.kind: Input should be"),
+        ({"version": "0"}, "version '0': expected a whole number above 0"),
+        ({"approval": {}}, "approval: an approval is of a manifest"),
+        ({"manifest": {}}, "manifest: model: Field required"),
+        ({"requestedBy": "A B"}, "by: expected a name without spaces"),
         ({"strategy": "canary"}, "strategy: expected an object"),
     ],
 )
