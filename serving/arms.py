@@ -106,6 +106,9 @@ class Remote:
             return None
         finally:
             self._calls -= 1
+        if not isinstance(answer, Answer):
+            self._failed(generation, "its answer is of an unknown form", invalid=True)
+            return None
         outputs = answer.outputs
         if outputs is None:
             self._failed(generation, answer.error or "no answer", invalid=answer.invalid)

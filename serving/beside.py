@@ -154,7 +154,8 @@ class Arms:
             else:
                 remote = await self._first(name, candidate)
             if remote is None:
-                raise SampleError("this replica cannot reach candidates")
+                self._failures[name] = (generation, "this replica cannot reach candidates")
+                return
             await Replayer(remote, served, self._counters, self._executor).replay(sample, rows, generation)
         except (FetchError, SampleError, OSError) as error:
             log.warning("model %s: the evaluation sample cannot be replayed: %s", name, error)

@@ -1,7 +1,7 @@
 """Replay the evaluation sample through both arms, where too few requests come to judge a candidate by.
 
 The sample lies beside the model since its training: requests in the Open Inference Protocol, each with its true
-outcome. What is replayed is counted under a number of its own, so that nobody takes it for traffic, and is not captured.
+outcome. What is replayed is counted under a number of its own, so that nobody takes it for traffic, and not captured.
 """
 
 import asyncio

@@ -21,10 +21,10 @@ import httpx
 
 from serving.auth import Bearer, derive
 from serving.batching import Limits
+from serving.beside import Arms, Connect
 from serving.capture import Capture
 from serving.capture import Settings as CaptureOptions
 from serving.config import Settings
-from serving.beside import Arms, Connect
 from serving.counters import Counters
 from serving.features import FeatureStore
 from serving.fetch import Cache, FetchError

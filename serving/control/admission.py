@@ -154,13 +154,13 @@ def _manifest(managed: Managed, release: Release, stated: Mapping[str, Any] | No
                         manifest = add_approval(manifest, one.model_dump(by_alias=True))
         elif known is not None:
             manifest = read_manifest(known)
-        if approval is None:
-            return manifest
-        if manifest is None:
-            raise GateError("approval: an approval is of a manifest; send the manifest with it")
-        return add_approval(manifest, approval)
+        if manifest is not None and approval is not None:
+            manifest = add_approval(manifest, approval)
     except GateError as error:
         raise RefusedError(str(error)) from None
+    if manifest is None and approval is not None:
+        raise RefusedError("approval: an approval is of a manifest; send the manifest with it")
+    return manifest
 
 
 def _served(managed: Managed, release: Release) -> Managed:

@@ -1,4 +1,4 @@
-"""What the rollout machine tells, as events of the ledger; written in the transaction that stores the machine's state."""
+"""What the rollout machine tells, as events of the ledger, written in one transaction with the machine's state."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -21,7 +21,8 @@ LEASE_SECONDS = 5.0
 
 _metadata = sa.MetaData()
 documents = sa.Table(
-    "documents", _metadata, sa.Column("kind", sa.String, primary_key=True), sa.Column("id", sa.String, primary_key=True),
+    "documents", _metadata,
+    sa.Column("kind", sa.String, primary_key=True), sa.Column("id", sa.String, primary_key=True),
     sa.Column("body", sa.Text, nullable=False),
 )  # fmt: skip
 replicas = sa.Table(
@@ -29,13 +30,15 @@ replicas = sa.Table(
     sa.Column("sequence", sa.Integer, nullable=False), sa.Column("seen", sa.Float, nullable=False),
 )  # fmt: skip
 series = sa.Table(
-    "series", _metadata, sa.Column("kind", sa.String, primary_key=True), sa.Column("model", sa.String, primary_key=True),
+    "series", _metadata,
+    sa.Column("kind", sa.String, primary_key=True), sa.Column("model", sa.String, primary_key=True),
     sa.Column("version", sa.String, primary_key=True), sa.Column("label", sa.String, primary_key=True),
     sa.Column("value", sa.Float, nullable=False),
 )  # fmt: skip
 messages = sa.Table(
     "messages", _metadata, sa.Column("model", sa.String, primary_key=True),
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False), sa.Column("rollout", sa.String, nullable=False),
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("rollout", sa.String, nullable=False),
     sa.Column("at", sa.Float, nullable=False), sa.Column("level", sa.String, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
 )  # fmt: skip

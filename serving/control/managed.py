@@ -148,9 +148,9 @@ def _assigned(managed: Managed, desired: Desired, view: View, *, settled: bool) 
     replay = desired.replay
     if replay is None or not view.replicas:
         return managed
-    if managed.replayer and managed.replayer[0] == replay.generation:
-        if managed.replayer[1] in view.replicas or not settled:
-            return managed
+    current = managed.replayer if managed.replayer and managed.replayer[0] == replay.generation else None
+    if current and (current[1] in view.replicas or not settled):
+        return managed
     return managed.but(replayer=(replay.generation, view.replicas[0]))
 
 

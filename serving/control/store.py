@@ -244,7 +244,7 @@ class Store:
         draft, batches = Draft(), dict[str, list[Batch]]()
         try:
             models = read_models(report["models"])
-            numbered = sorted((read_batch(batch) + (read_arms(batch),) for batch in report["counters"]), key=_number)
+            numbered = sorted(((*read_batch(batch), read_arms(batch)) for batch in report["counters"]), key=_number)
             group = str(report["group"])
         except (KeyError, TypeError, AttributeError, ValueError, StateError, SeriesError) as error:
             raise RefusedError(f"the report is malformed: {error}") from None

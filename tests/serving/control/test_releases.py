@@ -173,7 +173,7 @@ def test_canary_with_errors_is_rolled_back_quarantined_and_not_started_again(wor
     assert world.rollout()["state"] == "failed"  # the smoke set found it: nobody got an answer of it
     assert world.model()["served"]["version"] == "1"
     assert [one["digest"] for one in world.model()["quarantined"]] == [release("2").digest]
-    with pytest.raises(RefusedError, match="in quarantine since 1970-01-12T13:4.*only a new approval"):
+    with pytest.raises(RefusedError, match=r"in quarantine since 1970-01-12T13:4.*only a new approval"):
         world.store.release("m", release("2"), CANARY)
     assert world.steps()[-4:] == ["weight", "quarantined", "rollback", "failed"]
 
