@@ -2,7 +2,8 @@
 
 A Ray driver that starts Ray Serve in HAProxy mode, deploys one application per serving group and one without a route
 per candidate that control publishes, and looks every few seconds whether that is still so. It may be killed and
-restarted at any time: the applications go on, and deploying the same again restarts nothing. When the cluster is gone it ends, so that its supervisor starts it anew.
+restarted at any time: the applications go on, and deploying the same again restarts nothing. When the cluster is gone
+it ends, so that its supervisor starts it anew.
 
 Environment. HAProxy, Serve's controller and the replicas are children of the Ray node, so the Ray head (and the
 actuator, which reads the same constants) must be started with:

@@ -97,7 +97,7 @@ class Remote:
         self._calls += 1
         try:
             async with asyncio.timeout(self._deadline):
-                answer = await self._call(columns, rows, identifier, synthetic)
+                answer: Any = await self._call(columns, rows, identifier, synthetic)
         except TimeoutError:
             self._failed(generation, f"no answer within {self._deadline:g} s")
             return None
