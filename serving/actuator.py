@@ -138,7 +138,7 @@ class Actuator:
     def _tell(self, applications: dict[str, Any], wanted: dict[str, tuple[str, dict[str, Any]]]) -> None:
         """Report how the candidates are; a report that is lost is followed by the next one."""
         report = {
-            name: condition(str(app.status), str(getattr(app, "message", ""))) | {"digest": wanted[name][1]["digest"]}
+            name: condition(str(app.status), _messages(app)) | {"digest": wanted[name][1]["digest"]}
             for name, app in applications.items()
             if self._beside.get(name) == wanted[name][1]["digest"]
         }
@@ -200,6 +200,12 @@ class Actuator:
                 for name, entry in models.items()
             }
         return None
+
+
+def _messages(application: Any) -> str:
+    """Join what Serve says about an application and, which tells more, about its deployments."""
+    told = [getattr(application, "message", ""), *(one.message for one in application.deployments.values())]
+    return "\n".join(text for text in told if text)
 
 
 def condition(status: str, message: str) -> dict[str, str]:

@@ -26,7 +26,7 @@ class FakeServe:
     def run_many(self, targets: list[Any], **options: Any) -> None:
         for target in targets:
             self.calls.append(f"run {target.name} {target.route_prefix}")
-            self.applications[target.name] = SimpleNamespace(status="RUNNING")
+            self.applications[target.name] = SimpleNamespace(status="RUNNING", deployments={})
 
     def delete(self, name: str, _blocking: bool) -> None:
         self.calls.append(f"delete {name}")
@@ -167,7 +167,7 @@ def test_candidate_is_deployed_once_reported_and_removed(world: World, monkeypat
 
 def test_candidate_is_left_alone_while_control_does_not_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.step()
-    world.serve.applications["candidate-flight-2"] = SimpleNamespace(status="RUNNING")
+    world.serve.applications["candidate-flight-2"] = SimpleNamespace(status="RUNNING", deployments={})
     unused(monkeypatch, None)
     assert world.step() == []
 
