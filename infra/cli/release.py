@@ -84,7 +84,7 @@ def watch(model: ModelArgument, stack: StackOption = DEFAULT_STACK, as_json: Jso
             for message in rollout.get("messages") or []:
                 if int(message.get("seq") or 0) > shown:
                     shown = int(message["seq"])
-                    err.print(escape(f"{message.get('at') or ''}  {message.get('text') or ''}".strip()))
+                    err.print(escape(f"{_clock(message.get('at'))}  {message.get('text') or ''}".strip()))
             if rollout.get("state") in ENDED:
                 break
             if (now := progress_of(rollout)) != line:
@@ -97,6 +97,11 @@ def watch(model: ModelArgument, stack: StackOption = DEFAULT_STACK, as_json: Jso
         _say_end(model, document)
     if rollout["state"] in ENDED_BADLY:
         raise CommandFailed(f"{model}: the rollout ended {rollout['state']}: {rollout.get('reason') or 'no reason'}")
+
+
+def _clock(at: Any) -> str:
+    """A moment as people read a clock; the controller tells seconds since 1970."""
+    return time.strftime("%H:%M:%S", time.localtime(at)) if isinstance(at, int | float) else str(at or "")
 
 
 def _say_end(model: str, document: dict[str, Any]) -> None:

@@ -26,6 +26,8 @@ from infra.provider.resource import Call, CancelledError, Difference, ResourceEr
 
 _BEGIN_SECONDS = 60.0
 """How long a rollout that was accepted may take to show in the controller's view of the model."""
+_PROGRESS_SECONDS = 2.0
+"""Between two lines of progress, which a terminal replaces and a log keeps."""
 
 
 def drift(state: Properties, *, wait: bool) -> bool:
@@ -150,7 +152,7 @@ class ModelReleaseResource:
 def _follow(call: Call, inputs: Properties, release: Release, asked: dict[str, Any]) -> dict[str, Any]:
     """Watch a rollout to its end, telling what the controller tells; return its last view of the model."""
     model, controller, began = inputs["model"], Controller(inputs), time.monotonic()
-    rollout_id, begun, shown = str(asked.get("id") or ""), False, 0
+    rollout_id, begun, shown, last = str(asked.get("id") or ""), False, 0, float("-inf")
     # What is served already was told when it was rolled out.
     told = asked.get("state") == "promoted"
     while True:
@@ -182,9 +184,9 @@ def _follow(call: Call, inputs: Properties, release: Release, asked: dict[str, A
                 f"{model}: the rollout of version {release.version} has not ended within {seconds:.0f} s ({where}); "
                 f"it goes on, and the next `up` follows it. `./mlops release abort {model}` ends it"
             )
-        call.progress(
-            f"version {release.version}: {progress_of(rollout)}" if mine else f"version {release.version} waits"
-        )
+        if seconds - last >= _PROGRESS_SECONDS:
+            last = seconds
+            call.progress(f"version {release.version}: {progress_of(rollout) if mine else 'waiting for its turn'}")
         call.sleep(POLL_SECONDS)
 
 
