@@ -83,9 +83,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.store = Store(
-            f"sqlite:///{folder}/c.db", folder / "snapshot.json", KEY, rollout_seconds=60, clock=Clock()
-        )
+        self.store = Store(f"sqlite:///{folder}/c.db", folder / "snapshot.json", KEY, rollout_seconds=60, clock=Clock())
         self.app = Control(self.store, "admin", "replica").application()
         self.asgi = httpx.ASGITransport(self.app)
         self.candidates: dict[str, CandidateModel] = {}
