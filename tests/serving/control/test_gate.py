@@ -1,4 +1,4 @@
-"""Approvals in the controller: nothing starts without them, a quarantine ends with new ones, an end of them goes back."""
+"""Approvals in the controller: nothing starts without, new ones lift a quarantine, and where they end it goes back."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -129,7 +129,7 @@ def test_release_starts_only_with_a_manifest_and_enough_approvals(world: World) 
     manifest = world.manifest("1")
     with pytest.raises(RefusedError, match="needs 1 approval"):
         world.ask("1", manifest)
-    with pytest.raises(RefusedError, match="who trained a model can't approve it|approval by trainer"):
+    with pytest.raises(RefusedError, match=r"who trained a model can't approve it|approval by trainer"):
         world.ask("1", manifest, world.approval(manifest, world.keys.trainer))
     edited = manifest.model_copy(update={"intended_use": "something else"})
     with pytest.raises(RefusedError, match="approval by owner@company"):
