@@ -199,28 +199,66 @@ class Job(pulumi.CustomResource):
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of a gradual strategy: the candidate's share of traffic in percent, and how long it is watched."""
+    """One step of a gradual strategy: what the candidate gets, and what ends the step. All conditions must hold.
 
-    weight: float
-    minutes: float
+    Attributes:
+        weight: share of the traffic that the candidate answers, per cent.
+        mirror: share of the traffic that is copied to it without waiting for its answer, per cent.
+        minutes: the step lasts at least this long.
+        requests: the candidate has answered at least this many requests of the step.
+        gate: at the end a person must say `resume`.
+    """
+
+    weight: float = 0
+    mirror: float = 0
+    minutes: float = 0
+    requests: int = 0
+    gate: bool = False
 
     def wire(self) -> Wire:
         """Return the value as the provider expects it."""
-        return {"weight": self.weight, "minutes": self.minutes}
+        return {name: value for name, value in vars(self).items() if value}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """How a new version takes over the traffic. `steps` and `bake_minutes` belong to the gradual kinds."""
+    """How a new version takes over the traffic.
+
+    Attributes:
+        kind: what is done to traffic.
+        steps: of a gradual kind; none takes the usual ones.
+        bake_minutes: how long the previous version stays warm after the swap.
+        then: after the last step: promote, wait for a person, or end without promotion.
+        on_conflict: what another request for the model does to a rollout that runs.
+        limits: how bad the candidate may be; with `evidence`, `deadlines` and `after` in the rollout's own names.
+        evidence: how much must be known before it moves on.
+        deadlines: when waiting turns into giving up.
+        after: what the served version must keep up.
+    """
 
     kind: Literal["all-at-once", "canary", "blue-green", "shadow", "ab"] = "all-at-once"
     steps: Sequence[Step] = ()
     bake_minutes: float | None = None
+    then: Literal["promote", "gate", "stop"] | None = None
+    on_conflict: Literal["supersede", "queue"] | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+    evidence: Mapping[str, float] = field(default_factory=dict)
+    deadlines: Mapping[str, float] = field(default_factory=dict)
+    after: Mapping[str, float | str] = field(default_factory=dict)
 
     def wire(self) -> Wire:
         """Return the value as the provider expects it."""
-        steps = [step.wire() for step in self.steps] or None
-        return _present(kind=self.kind, steps=steps, bakeMinutes=self.bake_minutes)
+        return _present(
+            kind=self.kind,
+            steps=[step.wire() for step in self.steps] or None,
+            bakeMinutes=self.bake_minutes,
+            then=self.then,
+            onConflict=self.on_conflict,
+            limits=dict(self.limits) or None,
+            evidence=dict(self.evidence) or None,
+            deadlines=dict(self.deadlines) or None,
+            after=dict(self.after) or None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +286,7 @@ class ModelReleaseArgs:
         manifest: The release manifest, for a pinned version.
         strategy: How the version takes over.
         wait: Whether `up` waits for the end of the rollout.
+        on_interrupt: What Ctrl-C does to the rollout that is waited for.
         timeout_seconds: Bound of that wait.
     """
 
@@ -259,6 +298,7 @@ class ModelReleaseArgs:
     manifest: Input[Mapping[str, Any]] | None = None
     strategy: Strategy = field(default_factory=Strategy)
     wait: bool = True
+    on_interrupt: Literal["leave", "abort"] = "leave"
     timeout_seconds: int = 1800
 
     def wire(self) -> Wire:
@@ -272,6 +312,7 @@ class ModelReleaseArgs:
             manifest=self.manifest,
             strategy=self.strategy.wire(),
             wait=self.wait,
+            onInterrupt=self.on_interrupt,
             timeoutSeconds=self.timeout_seconds,
         )
 
@@ -285,12 +326,14 @@ class ModelRelease(pulumi.CustomResource):
     served: Output[dict[str, Any] | None]
     """Version and digest that are really served, as last seen."""
     rollout: Output[dict[str, Any]]
-    """Id, state (`progressing`, `promoted`, `failed`, `missing`) and reason of the last rollout."""
+    """Id, state and reason of the last rollout; state `missing`: the controller does not know the model."""
+    quarantined: Output[dict[str, str]]
+    """Digests that are not rolled out again without a new approval, with the reason of each."""
     resolved: Output[dict[str, Any]]
     """Version and digest that the inputs asked for, with `latest` resolved."""
 
     def __init__(self, resource_name: str, args: ModelReleaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        outputs: Wire = {"served": None, "rollout": None, "resolved": None}
+        outputs: Wire = {"served": None, "rollout": None, "quarantined": None, "resolved": None}
         super().__init__("blueprint:index:ModelRelease", resource_name, args.wire() | outputs, opts)
 
 

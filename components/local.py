@@ -39,6 +39,7 @@ class LocalTarget:
 
     Attributes:
         site: where it lives.
+        environment: its name, in approvals and in the ledger.
         ports: where its servers listen.
         logical_cpus: CPUs that the cluster schedules by.
         object_store_mb: shared memory of the cluster, MiB.
@@ -56,6 +57,7 @@ class LocalTarget:
     """
 
     site: Site
+    environment: str = "local"
     ports: LocalPorts
     logical_cpus: int
     object_store_mb: int
@@ -102,6 +104,7 @@ def foundation(target: LocalTarget, models: Sequence[Model], parent: pulumi.Reso
         LocalInferenceArgs(
             site=site,
             ports=ports.serving,
+            environment=target.environment,
             cluster=ClusterAccess(address=cluster.address, token=cluster.token, ready=cluster),
             registry=RegistryAccess(url=registry.url, username=registry.username, password=registry.password),
             features=FeatureAccess(

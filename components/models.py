@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from components.blueprint import Strategy
 from components.code import MODEL_FILE
@@ -36,6 +37,7 @@ class Model:
         schedule: five cron fields in UTC; None when it is trained only when its code or data change.
         strategy: how a new version takes over.
         params: training parameters that differ from those of its folder.
+        manifest: the release manifest of a pinned version; what training makes is then not what is released.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Model:
     schedule: str | None = None
     strategy: Strategy = field(default_factory=Strategy)
     params: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    manifest: Mapping[str, Any] | None = None
 
     @property
     def group(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pulumi
 from pulumi import Output
@@ -29,6 +29,7 @@ class PlatformArgs:
         releases: whether this stack holds the layer of models besides the foundation.
         models: the models of the environment.
         wait: whether `up` waits for the end of each rollout.
+        on_interrupt: what Ctrl-C does to a rollout that is waited for.
         rollout_timeout_seconds: bound of that wait.
     """
 
@@ -36,6 +37,7 @@ class PlatformArgs:
     releases: bool
     models: Sequence[Model]
     wait: bool
+    on_interrupt: Literal["leave", "abort"] = "leave"
     rollout_timeout_seconds: int
 
 
@@ -68,6 +70,7 @@ class Platform(Component):
                 models=args.models,
                 candidates=pipelines.candidates,
                 wait=args.wait,
+                on_interrupt=args.on_interrupt,
                 timeout_seconds=args.rollout_timeout_seconds,
             ),
             pulumi.ResourceOptions(parent=self, depends_on=[inference, foundation.registry, foundation.feature_store]),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from components.blueprint import Step, Strategy
 from components.cluster.local import ClusterPorts
@@ -12,6 +14,7 @@ from components.local import LocalPorts, LocalTarget
 from components.models import Model, Replicas
 from components.platform import PlatformArgs
 from components.site import Site
+from infra.releases import read_manifest
 from infra.settings import Settings
 from infra.settings import model as stated
 
@@ -31,6 +34,7 @@ def platform_args(settings: Settings, *, project: Path, stack: str, python: str,
     return PlatformArgs(
         target=LocalTarget(
             site=site,
+            environment=settings.environment,
             ports=_ports(settings.ports),
             logical_cpus=settings.cluster.logical_cpus,
             object_store_mb=settings.cluster.object_store_mb,
@@ -51,8 +55,12 @@ def platform_args(settings: Settings, *, project: Path, stack: str, python: str,
             metrics_retention_days=monitoring.retention_days,
         ),
         releases="releases" in settings.layers,
-        models=[_model(name, model) for name, model in sorted(settings.models.items())],
+        models=[
+            _model(name, model, read_manifest(project, name, model.version))
+            for name, model in sorted(settings.models.items())
+        ],
         wait=inference.rollout.wait,
+        on_interrupt=inference.rollout.on_interrupt,
         rollout_timeout_seconds=inference.rollout.timeout_seconds,
     )
 
@@ -92,12 +100,26 @@ def _replicas(replicas: stated.Replicas) -> Replicas:
     return Replicas(min=replicas.min, max=replicas.max, target_ongoing=replicas.target_ongoing)
 
 
-def _model(name: str, model: stated.Model) -> Model:
-    strategy = Strategy(
-        kind=model.strategy.kind,
-        steps=tuple(Step(weight=step.weight, minutes=step.minutes) for step in model.strategy.steps),
-        bake_minutes=model.strategy.bake_minutes or None,
+def _strategy(strategy: stated.Strategy) -> Strategy:
+    """The strategy with its steps written out; of the finer settings only what the stack states."""
+
+    def said(section: stated.Section) -> dict[str, float]:
+        return section.model_dump(by_alias=True, exclude_unset=True)
+
+    return Strategy(
+        kind=strategy.kind,
+        steps=tuple(Step(**step.model_dump()) for step in strategy.planned),
+        bake_minutes=strategy.bake,
+        then=None if strategy.then == "promote" else strategy.then,
+        on_conflict=None if strategy.on_conflict == "supersede" else strategy.on_conflict,
+        limits=said(strategy.limits),
+        evidence=said(strategy.evidence),
+        deadlines=said(strategy.deadlines),
+        after=said(strategy.after),
     )
+
+
+def _model(name: str, model: stated.Model, manifest: Mapping[str, Any] | None) -> Model:
     return Model(
         name=name,
         folder=model.folder,
@@ -106,6 +128,7 @@ def _model(name: str, model: stated.Model) -> Model:
         own_group=model.group == "own",
         replicas=_replicas(model.replicas),
         schedule=model.schedule,
-        strategy=strategy,
+        strategy=_strategy(model.strategy),
         params=model.params,
+        manifest=manifest,
     )

@@ -1,8 +1,9 @@
 """Keep the serving groups of serving.json running on a Ray cluster: `python -m serving.actuator --config FILE`.
 
-A Ray driver that starts Ray Serve in HAProxy mode, deploys one application per serving group and looks every few
-seconds whether that is still so. It may be killed and restarted at any time: the applications go on, and deploying the
-same again restarts nothing. When the cluster is gone it ends, so that its supervisor starts it anew.
+A Ray driver that starts Ray Serve in HAProxy mode, deploys one application per serving group and one without a route
+per candidate that control publishes, and looks every few seconds whether that is still so. It may be killed and
+restarted at any time: the applications go on, and deploying the same again restarts nothing. When the cluster is gone
+it ends, so that its supervisor starts it anew.
 
 Environment. HAProxy, Serve's controller and the replicas are children of the Ray node, so the Ray head (and the
 actuator, which reads the same constants) must be started with:
@@ -48,7 +49,9 @@ from typing import Any
 
 import httpx
 
+from serving.candidate import PLATFORM_FAULT
 from serving.config import ConfigError, GroupSettings, Settings, read
+from serving.state import CANDIDATE_PREFIX, Release, StateError
 
 log = logging.getLogger("serving.actuator")
 
@@ -58,13 +61,23 @@ DEPLOYMENT = "group"
 _LOOK_SECONDS = 2.0
 _RETRY_SECONDS = 15.0
 _GIVE_UP_SECONDS = 30.0
+_BUSY_SECONDS = 0.5
+# What Serve's messages hold when the candidate's own process is at fault.
+_MODEL_MARKS = ("CandidateError", "actor died", "ActorDiedError", "died unexpectedly", "OutOfMemory", "worker process")
 
 
 class Actuator:
-    """Bring the cluster's applications in line with serving.json. `serve` is the module ray.serve."""
+    """Bring the cluster's applications in line with serving.json, and with the candidates that control publishes.
 
-    def __init__(self, path: str, settings: Settings, serve: Any, build: Any) -> None:
-        self._path, self.settings, self._serve, self._build = path, settings, serve, build
+    `serve` is the module ray.serve; `build` makes the application of a group, `build_candidate` that of a candidate.
+    """
+
+    def __init__(self, path: str, settings: Settings, serve: Any, build: Any, build_candidate: Any) -> None:
+        self._path, self.settings, self._serve = path, settings, serve
+        self._build, self._build_candidate = build, build_candidate
+        self._beside: dict[str, str] = {}
+        self.busy = False
+        """Whether a candidate is wanted: then a rollout waits for what is reported here."""
         self._stamp = _stamp(path)
         self._deployed: dict[str, str] = {}
         self._retry: dict[str, float] = {}
@@ -82,13 +95,64 @@ class Actuator:
         due = [group for group in wanted.values() if self._due(group, running.get(group.name))]
         if due:
             self._deploy(due)
-        for name, app in applications.items():
-            # What is no group (candidates of rollouts, applications of others) is not ours to remove.
-            ours = list(app.deployments) == [DEPLOYMENT]
-            if ours and name not in wanted and app.status != "DELETING" and self._unused(name):
+        models = self._published()
+        if models is None:
+            return
+        candidates = {one["name"]: (model, one) for model, entry in models.items() for one in entry["candidates"]}
+        for name in running:
+            if name in wanted or name in candidates or running[name] == "DELETING":
+                continue
+            if name.startswith(CANDIDATE_PREFIX):
+                log.info("candidate %s: removed", name)
+            elif list(applications[name].deployments) == [DEPLOYMENT] and all(
+                entry["group"] != name for entry in models.values()
+            ):
+                # An application of other deployments is of somebody else, and not ours to remove.
                 log.info("group %s: removed", name)
-                self._serve.delete(name, _blocking=False)
-                self._deployed.pop(name, None)
+            else:
+                continue
+            self._serve.delete(name, _blocking=False)
+            self._deployed.pop(name, None)
+            self._beside.pop(name, None)
+        self.busy = bool(candidates)
+        if candidates:
+            self._deploy_candidates(candidates, running)
+            self._tell({name: applications[name] for name in candidates if name in applications}, candidates)
+
+    def _deploy_candidates(self, wanted: dict[str, tuple[str, dict[str, Any]]], running: dict[str, str]) -> None:
+        for name, (model, one) in wanted.items():
+            status = running.get(name)
+            # A candidate that failed is not tried again: that it fails is what the rollout wants to know.
+            if status == "DELETING" or (status is not None and self._beside.get(name) == one["digest"]):
+                continue
+            try:
+                target = self._build_candidate(self._path, self.settings, model, Release.from_json(one))
+            except StateError as error:
+                log.error("candidate %s: %s", name, error)  # noqa: TRY400 - the message says all
+                continue
+            log.info("candidate %s: deployed", name)
+            self._serve.run_many(
+                [self._serve.RunTarget(target=target, name=name, route_prefix=None)],
+                wait_for_ingress_deployment_creation=False,
+                wait_for_applications_running=False,
+            )
+            self._beside[name] = one["digest"]
+
+    def _tell(self, applications: dict[str, Any], wanted: dict[str, tuple[str, dict[str, Any]]]) -> None:
+        """Report how the candidates are; a report that is lost is followed by the next one."""
+        report = {
+            name: condition(str(app.status), _messages(app)) | {"digest": wanted[name][1]["digest"]}
+            for name, app in applications.items()
+            if self._beside.get(name) == wanted[name][1]["digest"]
+        }
+        control = self.settings.control
+        with contextlib.suppress(httpx.HTTPError):
+            httpx.post(
+                f"{control.url}/v1/applications",
+                json={"applications": report},
+                headers={"authorization": f"Bearer {control.token}"},
+                timeout=5,
+            )
 
     def _due(self, group: GroupSettings, status: str | None) -> bool:
         if status is None or self._deployed.get(group.name) != group.model_dump_json() + self.settings.fingerprint():
@@ -124,8 +188,8 @@ class Actuator:
         except ConfigError as error:
             log.error("%s; the settings so far stay in force", error)  # noqa: TRY400 - the message says all
 
-    def _unused(self, name: str) -> bool:
-        """Say whether control knows of no model that is served by this group; unknown means no."""
+    def _published(self) -> dict[str, Any] | None:
+        """Return the published models, None when control does not say: then nothing is removed."""
         control = self.settings.control
         with contextlib.suppress(httpx.HTTPError, ValueError, AttributeError, KeyError, TypeError):
             answer = httpx.get(
@@ -133,9 +197,38 @@ class Actuator:
                 headers={"authorization": f"Bearer {control.token}"},
                 timeout=5,
             )
-            models = answer.raise_for_status().json()["models"]
-            return all(entry["group"] != name for entry in models.values())
-        return False
+            models: dict[str, Any] = answer.raise_for_status().json()["models"]
+            return {
+                name: {"group": entry["group"], "candidates": entry.get("candidates") or []}
+                for name, entry in models.items()
+            }
+        return None
+
+
+def _messages(application: Any) -> str:
+    """Join what Serve says about an application and, which tells more, about its deployments."""
+    told = [getattr(application, "message", ""), *(one.message for one in application.deployments.values())]
+    return "\n".join(text for text in told if text)
+
+
+def condition(status: str, message: str) -> dict[str, str]:
+    """Translate Serve's status of a candidate's application into what a rollout asks: is it ready, and whose fault?
+
+    What Serve does not explain is the platform's fault: it ends the rollout, but is no evidence against the model.
+    """
+    status = status.rpartition(".")[2]
+    told = {
+        "RUNNING": "ready",
+        "UNHEALTHY": "unhealthy",
+        "DEPLOY_FAILED": "failed",
+    }.get(status, "starting")
+    if told in ("ready", "starting"):
+        return {"status": told, "reason": "", "fault": "platform"}
+    blamed = any(mark in message for mark in _MODEL_MARKS) and PLATFORM_FAULT not in message
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    telling = [line for line in lines if "CandidateError" in line] or lines[-1:]
+    reason = telling[-1].rpartition("CandidateError: ")[2] if telling else "Serve gives no reason"
+    return {"status": told, "reason": reason[:1000], "fault": "model" if blamed else "platform"}
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
@@ -173,7 +266,7 @@ def main() -> int:
     from ray import serve
     from ray.serve.config import ProxyLocation
 
-    from serving.application import build
+    from serving.application import build, build_candidate
 
     try:
         ray.init(settings.ray.address, namespace="mlops", log_to_driver=False, logging_level=logging.WARNING)
@@ -184,7 +277,7 @@ def main() -> int:
     except Exception:
         log.exception("Ray Serve cannot be started on %s", settings.ray.address)
         return 1
-    actuator = Actuator(path, settings, serve, build)
+    actuator = Actuator(path, settings, serve, build, build_candidate)
     seen = time.monotonic()
     while not stopped.is_set():
         try:
@@ -194,7 +287,7 @@ def main() -> int:
             log.warning("the cluster does not answer: %s", error)
             if time.monotonic() - seen > _GIVE_UP_SECONDS or not ray.is_initialized():
                 return 1
-        stopped.wait(_LOOK_SECONDS)
+        stopped.wait(_BUSY_SECONDS if actuator.busy else _LOOK_SECONDS)
     return 0
 
 

@@ -5,8 +5,11 @@ the path of serving.json and the group's name: Ray restarts replicas when argume
 must not. Which versions to serve comes from control.
 """
 
+import asyncio
 import hashlib
 import logging
+import uuid
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,14 +19,19 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import LoggingConfig
 
 from serving.actuator import DEPLOYMENT
+from serving.arms import Answer
 from serving.asgi import Application, Receive, Scope, Send
+from serving.candidate import CandidateModel
 from serving.config import GroupSettings, Settings, read
 from serving.fastpath import serve_directly
 from serving.ingress import Ingress
-from serving.replica import Replica
+from serving.protocol.request import Column
+from serving.replica import Replica, make_capture
+from serving.state import Release
 
 # More than Ray needs to hold back: the ingress itself bounds what waits and answers in the protocol's form.
 _MAX_ONGOING = 100_000
+_CANDIDATE_CPUS = 0.5
 
 
 @serve.ingress()
@@ -34,7 +42,7 @@ class Group:
         logging.getLogger("serving").setLevel(logging.INFO)
         logging.getLogger("httpx").setLevel(logging.WARNING)
         settings = read(config)
-        self._replica = Replica(settings, group)
+        self._replica = Replica(settings, group, Handle)
         await self._replica.start()
         replicas = settings.group(group).replicas
         if replicas.min == replicas.max:
@@ -52,6 +60,48 @@ class Group:
     async def __del__(self) -> None:
         """Write what was captured and counted."""
         await self._replica.close()
+
+
+class Handle:
+    """The way from a replica to a candidate: a Serve handle, made at the first call and again after it failed."""
+
+    def __init__(self, application: str) -> None:
+        self._name = application
+        self._handle: Any = None
+
+    async def __call__(self, columns: Mapping[str, Column], rows: int, identifier: str, synthetic: bool) -> Answer:
+        """Let the candidate predict."""
+        if self._handle is None:
+            # Asks Serve's controller, and waits for it.
+            self._handle = await asyncio.to_thread(serve.get_app_handle, self._name)
+        answer: Answer = await self._handle.predict.remote(columns, rows, identifier, synthetic)
+        return answer
+
+
+class Candidate:
+    """A candidate under Ray Serve: no route, reached by `Handle`."""
+
+    async def __init__(self, config: str, model: str, release: dict[str, Any]) -> None:  # type: ignore[misc]
+        logging.getLogger("serving").setLevel(logging.INFO)
+        settings = read(config)
+        name = f"{model}-{release['version']}-{uuid.uuid4().hex[:8]}"
+        self._model = CandidateModel(settings, model, Release.from_json(release), make_capture(settings, name))
+        await self._model.start()
+        self._ticking = asyncio.create_task(self._tick())
+
+    async def predict(self, columns: Mapping[str, Column], rows: int, identifier: str, synthetic: bool) -> Answer:
+        """Predict rows."""
+        return await self._model.predict(columns, rows, identifier, synthetic)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            self._model.tick()
+
+    async def __del__(self) -> None:
+        """Write what was captured."""
+        self._ticking.cancel()
+        self._model.close()
 
 
 class _BehindRay:
@@ -95,6 +145,24 @@ def build(config: str, settings: Settings, group: GroupSettings) -> Any:
     version = f"{code_digest()}-{settings.fingerprint()}"
     deployment = serve.deployment(Group, **options).options(version=version, _internal=True)
     return deployment.bind(config, group.name)
+
+
+def build_candidate(config: str, settings: Settings, model: str, release: Release) -> Any:
+    """Return the application of a candidate, to be given to `serve.run` without a route prefix."""
+    options: dict[str, Any] = {
+        "name": "candidate",
+        "num_replicas": 1,
+        "max_ongoing_requests": _MAX_ONGOING,
+        "max_constructor_retry_count": 2,
+        "health_check_period_s": 2,
+        "health_check_timeout_s": 10,
+        "graceful_shutdown_timeout_s": 5,
+        "ray_actor_options": {"num_cpus": _CANDIDATE_CPUS},
+        "logging_config": LoggingConfig(enable_access_log=False, log_level="WARNING"),
+    }
+    version = f"{code_digest()}-{settings.fingerprint()}-{release.digest[-12:]}"
+    deployment = serve.deployment(Candidate, **options).options(version=version, _internal=True)
+    return deployment.bind(config, model, release.to_json())
 
 
 @cache

@@ -103,6 +103,11 @@ class Batcher:
                 loop.call_soon(self._flush)
         return future
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return len(self._pending)
+
     def measured(self, seconds: float) -> None:
         """Say how long one batch took; decides where the next one runs."""
         # A slow start is forgotten within a few batches, a lasting change is noticed as fast.
@@ -210,7 +215,7 @@ class Batcher:
                 if array.dtype.kind == "f" and not np.isfinite(array).all():
                     self.slot.count("invalid")
                     message = f"model {self.name!r} gave a value that is not finite in output {name!r}"
-                    item.future.set_exception(ProtocolError(500, message))
+                    item.future.set_exception(ProtocolError(500, message, invalid=True))
                     return
         self.slot.observe(ended - item.started)
         item.future.set_result(outputs)

@@ -96,11 +96,12 @@ class CaptureSettings(_Model):
 
 
 class LimitSettings(_Model):
-    """Bounds of one request."""
+    """Bounds of one request. A candidate that has not answered after `candidate_seconds` is passed over for stable."""
 
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024)
     max_rows: int = Field(10_000, ge=1)
     request_seconds: float = Field(10, gt=0)
+    candidate_seconds: float = Field(1, gt=0)
     max_pending: int = Field(1024, ge=1)
 
 

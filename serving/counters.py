@@ -3,10 +3,15 @@
 A replica counts in plain integers and sends what was added since the last report in numbered batches, so that a batch
 that is sent twice counts once. Series exist per model version and outcome only: their number does not grow with the
 number of replicas or of callers.
+
+Rollouts are judged by arms: what became of the requests that a version was chosen for, under one split of traffic.
+While traffic is not divided an arm's counts are read off the version's own, so that counting costs nothing more.
 """
 
 from bisect import bisect_left
 from typing import Any, Literal
+
+from serving.rollout.analysis.histogram import EDGES
 
 Outcome = Literal["ok", "refused", "failed", "invalid", "timeout", "overload"]
 
@@ -21,22 +26,24 @@ class Slot:
     finite; `timeout`; `overload` when too many requests waited.
     """
 
-    __slots__ = ("buckets", "model", "outcomes", "seconds", "version")
+    __slots__ = ("buckets", "digest", "fine", "model", "outcomes", "seconds", "version")
 
-    def __init__(self, model: str, version: str) -> None:
-        self.model, self.version = model, version
+    def __init__(self, model: str, version: str, digest: str = "") -> None:
+        self.model, self.version, self.digest = model, version, digest
         self.clear()
 
     def clear(self) -> None:
         """Start again at zero."""
         self.outcomes: dict[Outcome, int] = {}
         self.buckets = [0] * (len(BUCKETS) + 1)
+        self.fine = [0] * len(EDGES)
         self.seconds = 0.0
 
     def observe(self, seconds: float) -> None:
         """Count one answered request and how long it took."""
         self.outcomes["ok"] = self.outcomes.get("ok", 0) + 1
         self.buckets[bisect_left(BUCKETS, seconds)] += 1
+        self.fine[bisect_left(EDGES, seconds)] += 1
         self.seconds += seconds
 
     def count(self, outcome: Outcome) -> None:
@@ -44,18 +51,74 @@ class Slot:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
 
 
+class ArmSlot:
+    """What became of the requests that one version was chosen for under one split. Only the event loop touches it."""
+
+    __slots__ = ("assigned", "compared", "disagreed", "errors", "invalid", "labelled", "latency", "requests", "wrong")
+
+    def __init__(self) -> None:
+        self.requests = self.errors = self.invalid = self.assigned = 0
+        self.compared = self.disagreed = self.labelled = self.wrong = 0
+        self.latency: dict[int, int] = {}
+
+    def observe(self, seconds: float) -> None:
+        """Count an answer and how long the arm took for it."""
+        self.requests += 1
+        bucket = bisect_left(EDGES, seconds)
+        self.latency[bucket] = self.latency.get(bucket, 0) + 1
+
+    def fail(self, *, invalid: bool = False) -> None:
+        """Count a request that the arm did not answer, or answered with what is no answer."""
+        self.requests += 1
+        if invalid:
+            self.invalid += 1
+        else:
+            self.errors += 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts that are not zero, with the names of `serving.rollout`."""
+        counts: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__ if getattr(self, name)}
+        if self.latency:
+            counts["latency"] = {str(bucket): count for bucket, count in self.latency.items()}
+        return counts
+
+
 class Counters:
     """All counters of a replica."""
 
     def __init__(self) -> None:
         self._slots: dict[tuple[str, str], Slot] = {}
+        self._arms: dict[tuple[str, str, int], ArmSlot] = {}
+        self._divided: set[str] = set()
         self._sequence = 0
         self._unsent: dict[str, Any] | None = None
         self._dropped: dict[str, int] = {}
 
-    def slot(self, model: str, version: str) -> Slot:
+    def slot(self, model: str, version: str, digest: str = "") -> Slot:
         """Return the counters of a model version."""
-        return self._slots.setdefault((model, version), Slot(model, version))
+        slot = self._slots.get((model, version))
+        if slot is None:
+            slot = self._slots[model, version] = Slot(model, version, digest)
+        elif digest:
+            slot.digest = digest
+        return slot
+
+    def arm(self, model: str, digest: str, generation: int) -> ArmSlot:
+        """Return the counters of an arm under a split or a replay; what was reported before is not in them."""
+        key = (model, digest, generation)
+        arm = self._arms.get(key)
+        if arm is None:
+            arm = self._arms[key] = ArmSlot()
+        return arm
+
+    def divide(self, models: set[str]) -> None:
+        """Say of which models the traffic is divided: their arms are counted one by one, by `arm`."""
+        self._divided = models
+
+    @property
+    def arms_wait(self) -> bool:
+        """Whether there is something about arms to report, which a rollout waits for."""
+        return bool(self._arms)
 
     def batch(self, dropped: dict[str, int]) -> dict[str, Any] | None:
         """Return what to report: the batch that was not acknowledged yet, else what was added since, else None.
@@ -66,8 +129,15 @@ class Counters:
         if self._unsent is not None:
             return self._unsent
         series = []
+        arms = [
+            {"model": model, "digest": digest, "generation": generation, "counts": arm.to_json()}
+            for (model, digest, generation), arm in self._arms.items()
+        ]
+        self._arms = {}
         for slot in self._slots.values():
             if slot.outcomes:
+                if slot.digest and slot.model not in self._divided:
+                    arms.append(_undivided(slot))
                 series.append(
                     {
                         "model": slot.model,
@@ -80,11 +150,11 @@ class Counters:
                 slot.clear()
         lost = {model: n - self._dropped.get(model, 0) for model, n in dropped.items()}
         lost = {model: n for model, n in lost.items() if n > 0}
-        if not series and not lost:
+        if not series and not lost and not arms:
             return None
         self._dropped = dict(dropped)
         self._sequence += 1
-        self._unsent = {"sequence": self._sequence, "series": series, "dropped": lost}
+        self._unsent = {"sequence": self._sequence, "series": series, "dropped": lost, "arms": arms}
         return self._unsent
 
     def acknowledge(self, sequence: int) -> None:
@@ -96,3 +166,17 @@ class Counters:
         """Drop the counters of versions that are gone, once what they hold was reported."""
         for key in [key for key, slot in self._slots.items() if key not in keep and not slot.outcomes]:
             del self._slots[key]
+
+
+def _undivided(slot: Slot) -> dict[str, Any]:
+    """Read an arm's counts off those of its version; requests that were refused say nothing about the version."""
+    count = slot.outcomes.get
+    errors, invalid = count("failed", 0) + count("timeout", 0), count("invalid", 0)
+    counts: dict[str, Any] = {"requests": count("ok", 0) + errors + invalid, "errors": errors, "invalid": invalid}
+    counts["latency"] = {str(bucket): number for bucket, number in enumerate(slot.fine) if number}
+    return {
+        "model": slot.model,
+        "digest": slot.digest,
+        "generation": 0,
+        "counts": {name: number for name, number in counts.items() if number},
+    }

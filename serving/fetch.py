@@ -12,7 +12,7 @@ import shutil
 import time
 import urllib.parse
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,14 @@ from serving.state import Release
 
 log = logging.getLogger(__name__)
 
+SAMPLE_FILE = "evaluation_sample.json"
+"""What training calls the held-out rows that it leaves beside a version."""
+
 _TRIES = 3
 _KEEP_SECONDS = 7 * 24 * 3600.0
 _LOGGED_MODEL = re.compile(r"models:/(m-[0-9a-f]+)")
+_IN_RUN = re.compile(r"mlflow-artifacts:/+(.+/artifacts)/[^/]+")
+"""A model folder in the artifacts of the run that made it, which hold the evaluation sample too."""
 _MODEL_VERSION = re.compile(r"models:/([^/@]+)/(\d+)")
 
 
@@ -77,6 +82,44 @@ class Cache:
             finally:
                 shutil.rmtree(hidden, ignore_errors=True)
         return final
+
+    def sample(self, release: Release) -> bytes:
+        """Return the evaluation sample that training left beside a version.
+
+        Raises:
+            FetchError: there is none, or the registry does not give it.
+        """
+        local = _local_folder(release.source)
+        if local is not None:
+            for folder in (local, local.parent):
+                with suppress(FileNotFoundError):
+                    return (folder / SAMPLE_FILE).read_bytes()
+            raise FetchError(f"{local}: there is no {SAMPLE_FILE} in it or beside it")
+        registry = self._registry
+        auth = (registry.username, registry.password or "") if registry.username else None
+        with httpx.Client(base_url=registry.url, auth=auth, timeout=30, transport=self._transport) as client:
+            if found := _IN_RUN.fullmatch(release.source):
+                root = found[1]
+            else:
+                run = self._ask(client, "/api/2.0/mlflow/runs/get", {"run_id": self._run(client, release.source)})
+                root = self._root(client, run["run"]["info"]["artifact_uri"])
+            address = f"/api/2.0/mlflow-artifacts/artifacts/{urllib.parse.quote(f'{root}/{SAMPLE_FILE}')}"
+            content: bytes = self._attempt(lambda: client.get(address), address).content
+        return content
+
+    def _run(self, client: httpx.Client, source: str) -> str:
+        """Return the id of the run that made a version."""
+        if found := _LOGGED_MODEL.fullmatch(source):
+            info = self._ask(client, f"/api/2.0/mlflow/logged-models/{found[1]}", {})["model"]["info"]
+            run = info.get("source_run_id")
+        elif found := _MODEL_VERSION.fullmatch(source):
+            query = {"name": found[1], "version": found[2]}
+            run = self._ask(client, "/api/2.0/mlflow/model-versions/get", query)["model_version"].get("run_id")
+        else:
+            run = None
+        if not run:
+            raise FetchError(f"source {source!r} does not name the run that holds the evaluation sample")
+        return str(run)
 
     def prune(self, keep: Iterable[str], now: float | None = None) -> list[str]:
         """Remove models that nobody has used for a week.

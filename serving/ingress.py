@@ -9,6 +9,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import orjson
@@ -87,7 +88,9 @@ class Ingress:
                 served = table.invocations.get(path)
             if served is not None and scope["method"] == "POST":
                 body = await self._body(receive, length, encoding)
-                encoded = await self._predict(served, body, json_length, request_id, started, v2=protocol)
+                encoded = await self._predict(
+                    served, body, json_length, request_id, started, scope["headers"], v2=protocol
+                )
                 answer = encoded.body
                 if encoded.json_length is not None:
                     head = str(encoded.json_length).encode()
@@ -118,7 +121,15 @@ class Ingress:
             raise ProtocolError(401, "this server needs the header authorization: Bearer <token>")
 
     async def _predict(
-        self, served: Served, body: bytes, json_length: bytes | None, request_id: str, started: float, *, v2: bool
+        self,
+        served: Served,
+        body: bytes,
+        json_length: bytes | None,
+        request_id: str,
+        started: float,
+        headers: Iterable[tuple[bytes, bytes]],
+        *,
+        v2: bool,
     ) -> Encoded:
         codec = served.codec
         try:
@@ -131,6 +142,8 @@ class Ingress:
         except ProtocolError as error:
             served.batcher.slot.count("refused" if error.status < 500 else "failed")
             raise
+        if served.traffic is not None:
+            return await served.traffic.answer(served, request, request_id, started, headers, v2=v2)
         outputs = await served.batcher.submit(request, request_id, started)
         return codec.encode(request, outputs) if v2 else invocations.encode(codec, outputs)
 

@@ -2,7 +2,8 @@
 
 Nothing here is on the path of a prediction. Control, registry and disk may all fail: what is served goes on being
 served, and a replica that starts without control takes the signed snapshot. A new version is fetched and loaded in a
-thread while the old one answers; serving it is then one assignment.
+thread while the old one answers; serving it is then one assignment. During a rollout requests are divided as the state
+says; a replica that has not heard of control for long gives all of them to stable.
 """
 
 import asyncio
@@ -13,20 +14,22 @@ import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 
 from serving.auth import Bearer, derive
 from serving.batching import Limits
+from serving.beside import Arms, Connect
 from serving.capture import Capture
 from serving.capture import Settings as CaptureOptions
 from serving.config import Settings
 from serving.counters import Counters
 from serving.features import FeatureStore
-from serving.fetch import Cache
+from serving.fetch import Cache, FetchError
 from serving.ingress import Ingress, Options
+from serving.runtime.artifact import ArtifactError
 from serving.runtime.model import load
 from serving.state import Entry, Release, State, StateError, read_snapshot
 from serving.table import Served, Table
@@ -37,6 +40,8 @@ Key = tuple[str, str, str]  # model, version, digest
 
 _FIRST_STATE_SECONDS = 3.0
 _REPORT_SECONDS = 1.0
+_ROLLOUT_SECONDS = 0.25
+_ALONE_SECONDS = 60.0
 _HEARTBEAT_SECONDS = 5.0
 _POLL_SECONDS = 25.0
 _LONGEST_RETRY = 30.0
@@ -50,17 +55,21 @@ class _Failure:
     reason: str
     again: float
     pause: float = 1.0
+    fault: str = "platform"
 
 
 class Replica:
     """One replica. `start` it in the event loop that serves `ingress`; `close` it there too."""
 
-    def __init__(self, settings: Settings, group: str, *, transport: Any = None) -> None:
+    def __init__(
+        self, settings: Settings, group: str, connect: Connect | None = None, *, transport: Any = None
+    ) -> None:
         """Make it; nothing is contacted yet.
 
         Args:
             settings: serving.json.
             group: name of the serving group.
+            connect: returns the way to a candidate's application by its name; None where there can be no candidates.
             transport: an httpx transport to control, for tests.
         """
         self.id = uuid.uuid4().hex
@@ -78,7 +87,7 @@ class Replica:
         )
         options = Options(limits.max_body_bytes, limits.request_seconds)
         self.ingress = Ingress(options, Bearer(settings.inference_token), self._features)
-        self._capture = _capture(settings, self.id)
+        self._capture = make_capture(settings, self.id[:12])
         self._control = httpx.AsyncClient(
             base_url=settings.control.url,
             headers={"authorization": f"Bearer {settings.control.token}"},
@@ -88,6 +97,8 @@ class Replica:
         self._loaded: dict[Key, Served] = {}
         self._failed: dict[Key, _Failure] = {}
         self._serving: dict[str, Key] = {}
+        self._releases = Arms(settings, self.id, self._counters, self._cache, self._executor, connect)
+        self._heard = time.monotonic()
         self._applied = -1
         self._tidy_at = 0.0
         self._changed = asyncio.Event()
@@ -127,6 +138,7 @@ class Replica:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self._tasks = []
+        await self._releases.close()
         with contextlib.suppress(httpx.HTTPError):
             await self._send_report()
         await self._control.aclose()
@@ -165,7 +177,8 @@ class Replica:
         )
         response.raise_for_status()
         state = State.from_json(response.json())
-        if state != self.state:
+        self._heard = time.monotonic()
+        if state != self.state or self._releases.alone:
             self.state = state
             self._changed.set()
 
@@ -190,9 +203,10 @@ class Replica:
             def ours(release: Release | None, name: str = name) -> Release | None:
                 return release if release and (release.group == self._group.name or name == own) else None
 
-            roles = Entry(ours(entry.stable), ours(entry.previous), ours(entry.candidate))
-            if roles.stable or roles.candidate:
-                wanted[name] = roles
+            roles = replace(entry, stable=ours(entry.stable), previous=ours(entry.previous), next=ours(entry.next))
+            beside = tuple(one for one in entry.candidates if ours(one.release))
+            if roles.stable or roles.next or beside:
+                wanted[name] = replace(roles, candidates=beside)
         return wanted
 
     async def _apply(self) -> None:
@@ -200,7 +214,7 @@ class Replica:
         state, wanted = self.state, self._wanted()
         keep: set[Key] = set()
         for name, entry in wanted.items():
-            for release in (entry.stable, entry.candidate, entry.previous):
+            for release in (entry.stable, entry.next, entry.previous):
                 if release is not None:
                     key = (name, release.version, release.digest)
                     keep.add(key)
@@ -218,6 +232,7 @@ class Replica:
         for key in [key for key in self._loaded if key not in keep]:
             del self._loaded[key]
         self._failed = {key: failure for key, failure in self._failed.items() if key in keep}
+        await self._releases.follow(wanted, {name: self._loaded[key] for name, key in self._serving.items()})
         self._switch()
         self.ingress.ready = all(name in self._serving for name, entry in wanted.items() if entry.stable)
         self._applied = state.generation
@@ -226,14 +241,15 @@ class Replica:
         if self._capture is not None:
             digests = {(name, version, digest) for name, version, digest in self._loaded}
             self._capture.forget(lambda sink: (sink.name, sink.version, sink.digest) in digests)
-        self._counters.forget({(name, version) for name, version, _ in self._loaded})
+        beside = {(name, one.release.version) for name, entry in wanted.items() for one in entry.candidates}
+        self._counters.forget(beside | {(name, version) for name, version, _ in self._loaded})
 
     async def _tidy(self, state: State) -> None:
         """Remove what no version of any group needs any more, now and then."""
         if time.monotonic() < self._tidy_at:
             return
         self._tidy_at = time.monotonic() + _TIDY_SECONDS
-        releases = [r for e in state.models.values() for r in (e.stable, e.previous, e.candidate) if r]
+        releases = [release for entry in state.models.values() for release in entry.releases]
         try:
             await asyncio.to_thread(self._cache.prune, [release.digest for release in releases])
         except OSError as error:
@@ -243,7 +259,7 @@ class Replica:
         serving = set(self._serving.values())
         stable = [self._loaded[key] for key in serving]
         others = [served for key, served in self._loaded.items() if key not in serving and key[0] in self._serving]
-        self.ingress.table = Table.build(stable, others)
+        self.ingress.table = Table.build(stable, others, traffic=self._releases.traffic)
 
     async def _ensure(self, key: Key, release: Release) -> None:
         failure = self._failed.get(key)
@@ -254,7 +270,9 @@ class Replica:
             model, seconds = await asyncio.to_thread(self._fetch, release)
         except Exception as error:  # noqa: BLE001 - loading runs code and files of others
             pause = min(2 * failure.pause, _LONGEST_RETRY) if failure else 1.0
-            self._failed[key] = _Failure(str(error) or type(error).__name__, time.monotonic() + pause, pause)
+            fault = "platform" if isinstance(error, FetchError | ArtifactError | OSError) else "model"
+            reason = str(error) or type(error).__name__
+            self._failed[key] = _Failure(reason, time.monotonic() + pause, pause, fault)
             log.warning("model %s version %s cannot be loaded: %s", name, version, error)
             return
         self._failed.pop(key, None)
@@ -289,14 +307,20 @@ class Replica:
 
     async def _report(self) -> None:
         """Report every second where there is something to say, else as a heartbeat."""
-        waited = 0.0
-        while waited < _HEARTBEAT_SECONDS:
+        if not self._releases.alone and time.monotonic() - self._heard > _ALONE_SECONDS and self._releases.leave():
+            log.warning("control has not answered for %g s: stable answers everything", _ALONE_SECONDS)
+            self._switch()
+        # A rollout is judged by what replicas report: then often, and also that there was nothing.
+        active = self._releases.active
+        period = min(_REPORT_SECONDS, _ROLLOUT_SECONDS) if active else _REPORT_SECONDS
+        waited, limit = 0.0, 4 * period if active else _HEARTBEAT_SECONDS
+        while waited < limit:
             try:
-                async with asyncio.timeout(_REPORT_SECONDS):
+                async with asyncio.timeout(period):
                     await self._report_now.wait()
                 break
             except TimeoutError:
-                waited += _REPORT_SECONDS
+                waited += period
             if self._capture is not None:
                 self._capture.tick()
             if self._counters.batch(self._dropped()) is not None:
@@ -321,26 +345,31 @@ class Replica:
         status: dict[str, Any] = {}
         for name, version, digest in self._loaded:
             one = status.setdefault(name, {"serving": None, "versions": []})
-            one["versions"].append({"version": version, "digest": digest, "error": None})
+            one["versions"].append({"version": version, "digest": digest, "error": None, "fault": None})
         for (name, version, digest), failure in self._failed.items():
             one = status.setdefault(name, {"serving": None, "versions": []})
-            one["versions"].append({"version": version, "digest": digest, "error": failure.reason})
+            one["versions"].append(
+                {"version": version, "digest": digest, "error": failure.reason, "fault": failure.fault}
+            )
         for name, (_, version, digest) in self._serving.items():
             status[name]["serving"] = {"version": version, "digest": digest}
+        for name, applied in self._releases.status().items():
+            status.setdefault(name, {"serving": None, "versions": []}).update(applied)
         return status
 
     def _dropped(self) -> dict[str, int]:
         return {} if self._capture is None else self._capture.dropped()
 
 
-def _capture(settings: Settings, replica: str) -> Capture | None:
+def make_capture(settings: Settings, replica: str) -> Capture | None:
+    """Return the capture of a process as the settings want it, None where they want none."""
     wanted = settings.capture
     if wanted is None or not wanted.enabled:
         return None
     options = CaptureOptions(
         wanted.directory, wanted.rotate_seconds, wanted.rotate_rows, wanted.retention_days, wanted.queue_rows
     )
-    return Capture(options, replica[:12], derive(settings.snapshot_key, "capture"))
+    return Capture(options, replica, derive(settings.snapshot_key, "capture"))
 
 
 def _zeros(dtype: Any, shape: tuple[int, ...]) -> Any:

@@ -14,8 +14,13 @@ from typing import Any
 
 from serving.auth import sign
 from serving.runtime.artifact import ArtifactError, check_files
+from serving.traffic import SLOTS, Runs, Split
 
 _PURPOSE = "snapshot"
+CANDIDATE_PREFIX = "candidate-"
+"""What names of candidates' applications begin with."""
+ROLES = ("canary", "shadow", "arm")
+"""What a candidate can be."""
 
 
 class StateError(Exception):
@@ -67,30 +72,147 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """The versions of one model: `stable` is served, `previous` kept warm, `candidate` loaded to become stable."""
+class Candidate:
+    """A version that runs as an application of its own beside stable; `name` is the application's."""
 
-    stable: Release | None = None
-    previous: Release | None = None
-    candidate: Release | None = None
+    name: str
+    role: str
+    release: Release
 
     def to_json(self) -> dict[str, Any]:
         """Return the published form."""
-        roles = {"stable": self.stable, "previous": self.previous, "candidate": self.candidate}
-        group = next((release.group for release in (self.stable, self.candidate) if release), None)
-        return {"group": group, **{role: release and release.to_json() for role, release in roles.items()}}
+        return {"name": self.name, "role": self.role, **self.release.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Candidate":
+        """Check and build it.
+
+        Raises:
+            StateError: a key is missing or wrong.
+        """
+        release = Release.from_json(data)
+        name, role = data.get("name"), data.get("role")
+        if not isinstance(name, str) or not name.startswith(CANDIDATE_PREFIX):
+            raise StateError(f"candidate.name: expected a name that starts with {CANDIDATE_PREFIX!r}")
+        if role not in ROLES:
+            raise StateError(f"candidate.role: expected one of {', '.join(ROLES)}")
+        return cls(name, role, release)
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Rows of the evaluation sample that one replica is to send through both arms."""
+
+    generation: int
+    rows: int
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """How requests are divided: what `serving.traffic.Split` is built from, by a replica that has the key.
+
+    `rollout` names the experiment, which has a key of its own; None while none runs.
+    """
+
+    generation: int = 0
+    rollout: str | None = None
+    runs: Runs = (("stable", SLOTS),)
+    shadows: Mapping[str, int] = field(default_factory=dict)
+    sticky: bool = False
+    replay: Replay | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether stable answers everything and nothing is copied."""
+        return len(self.runs) == 1 and not any(self.shadows.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the published form."""
+        replay = self.replay
+        return {
+            "generation": self.generation,
+            "rollout": self.rollout,
+            "runs": [list(run) for run in self.runs],
+            "shadows": dict(self.shadows),
+            "sticky": self.sticky,
+            "replay": replay and {"generation": replay.generation, "rows": replay.rows, "replica": replay.replica},
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Division":
+        """Check and build it.
+
+        Raises:
+            StateError: it is malformed.
+        """
+        try:
+            replay = data["replay"]
+            division = cls(
+                generation=int(data["generation"]),
+                rollout=data["rollout"],
+                runs=tuple((str(arm), int(length)) for arm, length in data["runs"]),
+                shadows={str(arm): int(share) for arm, share in data["shadows"].items()},
+                sticky=bool(data["sticky"]),
+                replay=replay and Replay(int(replay["generation"]), int(replay["rows"]), str(replay["replica"])),
+            )
+            # What cannot be built is found here, not on the path of a prediction.
+            Split(division.runs, shadows=division.shadows, key=bytes(16))
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise StateError(f"split: {error}") from None
+        return division
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The versions of one model.
+
+    `stable` is served, `previous` kept warm, `next` loaded beside it to become stable, `candidates` run apart.
+    """
+
+    stable: Release | None = None
+    previous: Release | None = None
+    next: Release | None = None
+    candidates: tuple[Candidate, ...] = ()
+    split: Division = Division()
+
+    @property
+    def releases(self) -> tuple[Release, ...]:
+        """All versions that are wanted in any role."""
+        found = (self.stable, self.previous, self.next, *(candidate.release for candidate in self.candidates))
+        return tuple(release for release in found if release)
+
+    @property
+    def group(self) -> str | None:
+        """The serving group that answers, or will."""
+        return self.releases[0].group if self.releases else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the published form."""
+        roles = {"stable": self.stable, "previous": self.previous, "next": self.next}
+        return {
+            "group": self.group,
+            **{role: release and release.to_json() for role, release in roles.items()},
+            "candidates": [candidate.to_json() for candidate in self.candidates],
+            "split": self.split.to_json(),
+        }
 
     @classmethod
     def from_json(cls, data: Any) -> "Entry":
-        """Check and build it.
+        """Check and build it; what an older control did not write is taken as absent.
 
         Raises:
             StateError: a release is malformed.
         """
         if not isinstance(data, dict):
             raise StateError("expected an object")
-        roles = {role: data.get(role) for role in ("stable", "previous", "candidate")}
-        return cls(**{role: release and Release.from_json(release) for role, release in roles.items()})
+        roles = {role: data.get(role) for role in ("stable", "previous", "next")}
+        split = data.get("split")
+        return cls(
+            **{role: release and Release.from_json(release) for role, release in roles.items()},
+            candidates=tuple(Candidate.from_json(one) for one in data.get("candidates") or ()),
+            split=Division.from_json(split) if split else Division(),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,14 @@
 A table is never changed. Swapping one for the next is how a new version starts to serve, between two requests.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
+from serving.arms import Traffic
 from serving.batching import Batch, Batcher, Limits
 from serving.capture import Capture
 from serving.counters import Counters
@@ -29,6 +30,8 @@ class Served:
     model: Model
     codec: Codec
     batcher: Batcher
+    traffic: Traffic | None = None
+    """How its requests are divided while a rollout runs; None while stable answers all of them."""
 
     @classmethod
     def make(
@@ -46,14 +49,8 @@ class Served:
     ) -> "Served":
         """Join a loaded model with its codec, queue, counters and capture."""
         codec = Codec(name, version, model.signature, model.contract, max_rows)
-        captured = None
-        if capture is not None:
-            sink = capture.sink(name, version, digest, model)
-
-            def captured(batch: Batch) -> None:
-                sink.offer(batch)
-
-        batcher = Batcher(model, counters.slot(name, version), limits, executor, captured, name)
+        captured = None if capture is None else make_sink(capture, name, version, digest, model)
+        batcher = Batcher(model, counters.slot(name, version, digest), limits, executor, captured, name)
         return cls(name, version, digest, model, codec, batcher)
 
 
@@ -68,12 +65,20 @@ class Table:
     models: tuple[str, ...]
 
     @classmethod
-    def build(cls, stable: Iterable[Served], others: Iterable[Served] = (), *, release: str = "0") -> "Table":
+    def build(
+        cls,
+        stable: Iterable[Served],
+        others: Iterable[Served] = (),
+        *,
+        traffic: Mapping[str, Traffic] | None = None,
+        release: str = "0",
+    ) -> "Table":
         """Build it.
 
         Args:
             stable: the version of each model that answers without a version in the path.
             others: versions that are reached by their number only (the previous ones that are kept warm).
+            traffic: how the requests of models in a rollout are divided; a version in the path is not.
             release: the server's own version, for GET /v2.
         """
         infer: dict[str, Served] = {}
@@ -92,8 +97,10 @@ class Table:
             documents[f"{root}/ready"] = orjson.dumps({"name": served.name, "version": served.version, "ready": True})
         for served in stable:
             root = f"/v2/models/{served.name}"
-            infer[f"{root}/infer"] = served
-            invocations[f"{root}/invocations"] = served
+            division = (traffic or {}).get(served.name)
+            divided = served if division is None else replace(served, traffic=division)
+            infer[f"{root}/infer"] = divided
+            invocations[f"{root}/invocations"] = divided
             documents[root] = _metadata(served, versions[served.name])
             documents[f"{root}/ready"] = orjson.dumps({"name": served.name, "ready": True})
         documents["/v2"] = documents["/v2/"] = orjson.dumps(server_metadata(SERVER, release))
@@ -101,6 +108,16 @@ class Table:
         documents["/v2/models"] = orjson.dumps({"models": names})
         index = [{"name": s.name, "version": s.version, "state": "READY", "reason": ""} for s in stable]
         return cls(infer, invocations, documents, orjson.dumps(index), names)
+
+
+def make_sink(capture: Capture, name: str, version: str, digest: str, model: Model) -> Callable[[Batch], None]:
+    """Return what takes over the answered batches of a version."""
+    sink = capture.sink(name, version, digest, model)
+
+    def captured(batch: Batch) -> None:
+        sink.offer(batch)
+
+    return captured
 
 
 def _metadata(served: Served, versions: list[str]) -> bytes:

@@ -18,7 +18,7 @@ from components.paths import short_directory
 from components.site import LOOPBACK, SLOW_START, Site, url
 
 CONTROL, ACTUATOR = "control", "inference"
-CODE = ("serving", "policies/releases")
+CODE = ("serving", "policies/releases", "policies/ledger")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,7 @@ class LocalInferenceArgs(InferenceArgs):
 
     site: Site
     ports: ServingPorts
+    environment: str
 
 
 def serve_environment(site: Site, ports: ServingPorts) -> dict[str, str]:
@@ -111,6 +112,15 @@ class LocalInference(Inference):
                             "adminToken": tokens["admin"],
                             "replicaToken": tokens["replica"],
                             "rolloutTimeoutSeconds": args.rollout_timeout_seconds,
+                            "environment": args.environment,
+                            # On one machine a version that passed its evaluation may start; approvals can be tried
+                            # with demo keys, and a quarantine is lifted by nothing else.
+                            "approval": "rule",
+                            "demoKeys": site.data("keys"),
+                            "ledger": {
+                                "checkpoints": site.data("ledger", "checkpoints"),
+                                "key": site.data("ledger", "checkpoint-key"),
+                            },
                         }
                     )
                 },

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pulumi
 from pulumi import Output
@@ -26,6 +26,7 @@ class ReleasesArgs:
         models: the models, each with its version and strategy.
         candidates: result of the training job of each model.
         wait: whether `up` waits for the end of each rollout.
+        on_interrupt: what Ctrl-C does to a rollout that is waited for.
         timeout_seconds: bound of that wait.
     """
 
@@ -33,6 +34,7 @@ class ReleasesArgs:
     models: Sequence[Model]
     candidates: Mapping[str, Output[dict[str, Any]]]
     wait: bool
+    on_interrupt: Literal["leave", "abort"] = "leave"
     timeout_seconds: int
 
 
@@ -52,9 +54,12 @@ class Releases(Component):
                     version=model.version,
                     group=model.group,
                     controller=args.controller,
-                    candidate=args.candidates[model.name],
+                    # What stands for a pinned version is its manifest; it does not wait for training.
+                    candidate=args.candidates[model.name] if model.manifest is None else None,
+                    manifest=model.manifest,
                     strategy=model.strategy,
                     wait=args.wait,
+                    on_interrupt=args.on_interrupt,
                     timeout_seconds=args.timeout_seconds,
                 ),
                 self.child(),

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from infra.cli import models, platform, project, train
+from infra.cli import audit, models, platform, project, release, train
 from infra.cli.output import CommandFailed, err, fail
 from infra.engine.errors import EngineError
 from infra.settings import SettingsError
@@ -20,6 +20,8 @@ app = typer.Typer(
 platform.register(app)
 models.register(app)
 train.register(app)
+release.register(app)
+audit.register(app)
 project.register(app)
 
 

@@ -1,110 +1,33 @@
 """`ModelRelease`: the version of a model that an environment serves, brought about by the rollout controller.
 
-The inputs say which version; `resolve` turns `latest` into the version that a training job's result carries. The
-controller does the rollout; this resource asks for it, shows its steps, and fails with its reason. What is really
-served is an output: it changes with the world, the inputs do not.
+The controller does the rollout; this resource asks for it, streams what it says, and fails with its reason. What is
+really served is an output: it changes with the world, the inputs do not. A rollout outlives the operation that began
+it: the wait is bounded, and the next `up` goes on watching.
 """
 
-import re
+import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any
 
 from infra.provider import rest
 from infra.provider.codec import UNKNOWN, Properties, is_known, plain
-from infra.provider.inputs import Input, any_object, between, check, flag, http_address, matching, name, one_of, text
-from infra.provider.resource import Call, Difference, ResourceError, changed
-
-_POLL_SECONDS = 0.5
-_PATIENCE_SECONDS = 60.0
-"""How long a controller that does not answer is waited for: its supervisor starts it again."""
-_Result = TypeVar("_Result")
-
-_STEP = Input(
-    fields={
-        "weight": Input(rule=between(0, 100, whole=False), required=True),
-        "minutes": Input(rule=between(0, 7 * 24 * 60, whole=False), required=True),
-    }
+from infra.provider.inputs import check
+from infra.provider.release_controller import (
+    ENDED,
+    ENDED_BADLY,
+    POLL_SECONDS,
+    Controller,
+    outcome,
+    patiently,
+    progress_of,
 )
-FIELDS = {
-    "model": Input(rule=name, required=True),
-    "version": Input(rule=matching(r"latest|[1-9][0-9]{0,8}", "must be `latest` or a version number"), required=True),
-    "group": Input(rule=name, required=True),
-    "candidate": Input(rule=any_object),
-    "manifest": Input(rule=any_object),
-    "strategy": Input(
-        fields={
-            "kind": Input(rule=one_of("all-at-once", "canary", "blue-green", "shadow", "ab"), default="all-at-once"),
-            "steps": Input(items=_STEP),
-            "bakeMinutes": Input(rule=between(0, 30 * 24 * 60, whole=False)),
-        },
-        default={"kind": "all-at-once"},
-    ),
-    "controller": Input(
-        fields={
-            "url": Input(rule=http_address, required=True),
-            "token": Input(rule=text, secret=True, required=True),
-        },
-        required=True,
-    ),
-    "wait": Input(rule=flag, default=True),
-    "timeoutSeconds": Input(rule=between(1, 24 * 3600), default=1800),
-}
+from infra.provider.release_inputs import FIELDS, Release, plan, resolve
+from infra.provider.resource import Call, CancelledError, Difference, ResourceError, changed
 
-
-@dataclass(frozen=True)
-class Release:
-    """A version with everything that a replica needs to fetch and verify it."""
-
-    version: str
-    digest: str
-    source: str
-    files: dict[str, str]
-    approval: dict[str, Any]
-
-    def identity(self) -> Properties:
-        """Return what tells one release from another."""
-        return {"version": self.version, "digest": self.digest}
-
-
-def resolve(inputs: Properties) -> Release | str:
-    """Return the release that `inputs` (plain, known) ask for, or why there is none."""
-    model, version, manifest, candidate = (inputs.get(part) for part in ("model", "version", "manifest", "candidate"))
-    if manifest is not None:
-        if version == "latest":
-            return "`version` is latest, which `candidate` decides: a `manifest` belongs to a version number"
-        return _from_document(model, version, manifest, "manifest", {"kind": "manifest"})
-    if candidate is None:
-        missing = "`candidate`, the result of its training job" if version == "latest" else "`manifest`"
-        return f"version {version} of {model} needs {missing}"
-    if candidate.get("passed") is not True:
-        return f"version {candidate.get('version')} of {model} did not pass its evaluation: {_reasons(candidate)}"
-    asked = str(candidate.get("version")) if version == "latest" else version
-    return _from_document(model, asked, candidate, "candidate", {"kind": "evaluation"})
-
-
-def _from_document(
-    model: object, version: object, document: dict[str, Any], origin: str, approval: dict[str, Any]
-) -> Release | str:
-    stated = {part: document.get(part) for part in ("digest", "source", "files")}
-    lacking = [f"`{origin}.{part}`" for part, value in stated.items() if not value]
-    if lacking:
-        return f"{', '.join(lacking)} is missing: a release names digest, source and files of its artifact"
-    if document.get("model") not in (None, model):
-        return f"`{origin}` is of the model {document['model']}, not of {model}"
-    if str(document.get("version")) != version:
-        return f"`{origin}` is of version {document.get('version')}, but `version` is {version}"
-    if not re.fullmatch(r"sha256:[0-9a-f]{64}", str(stated["digest"])):
-        return f"`{origin}.digest` is {stated['digest']!r}: must be sha256: and 64 hexadecimal digits"
-    facts = {part: document[part] for part in ("run", "commit", "dataDigest", "approvals") if part in document}
-    return Release(str(version), document["digest"], document["source"], document["files"], approval | facts)
-
-
-def _reasons(candidate: dict[str, Any]) -> str:
-    reasons = (candidate.get("evaluation") or {}).get("reasons") or candidate.get("reasons")
-    return "; ".join(str(reason) for reason in reasons) if reasons else "its result names no reason"
+_BEGIN_SECONDS = 60.0
+"""How long a rollout that was accepted may take to show in the controller's view of the model."""
+_PROGRESS_SECONDS = 2.0
+"""Between two lines of progress, which a terminal replaces and a log keeps."""
 
 
 def drift(state: Properties, *, wait: bool) -> bool:
@@ -114,7 +37,9 @@ def drift(state: Properties, *, wait: bool) -> bool:
     rollout that was rolled back is not tried again by itself: that needs another version.
     """
     rollout = state.get("rollout") or {}
-    return rollout.get("state") == "missing" or (wait and rollout.get("state") == "progressing")
+    if rollout.get("state") == "missing":
+        return True
+    return wait and bool(rollout.get("state")) and rollout["state"] not in ENDED
 
 
 class ModelReleaseResource:
@@ -125,12 +50,6 @@ class ModelReleaseResource:
     def check(self, inputs: Properties) -> tuple[Properties, list[str]]:
         """Validate, and refuse what can be known to fail: see `resolve`."""
         checked, problems = check(FIELDS, inputs)
-        strategy = checked.get("strategy")
-        if isinstance(strategy, dict) and strategy.get("kind") not in ("all-at-once", UNKNOWN):
-            problems.append(
-                f"`strategy.kind` is {strategy.get('kind')}: the controller cannot split traffic between versions "
-                "yet; use all-at-once"
-            )
         what = {part: checked.get(part) for part in ("model", "version", "candidate", "manifest")}
         if not problems and is_known(what):
             release = resolve(plain(what))
@@ -149,7 +68,28 @@ class ModelReleaseResource:
         del state
         release = resolve(plain(inputs)) if is_known(inputs) else None
         resolved = release.identity() if isinstance(release, Release) else UNKNOWN
-        return {"served": UNKNOWN, "rollout": UNKNOWN, "resolved": resolved}
+        return {"served": UNKNOWN, "rollout": UNKNOWN, "quarantined": UNKNOWN, "resolved": resolved}
+
+    def explain(self, inputs: Properties, state: Properties | None) -> list[str]:
+        """Say what an `up` would do: the steps of the rollout, or why there would be none."""
+        release = resolve(plain(inputs)) if is_known(inputs) else None
+        version = release.version if isinstance(release, Release) else inputs.get("version")
+        served = (state or {}).get("served") or {}
+        if isinstance(release, Release):
+            why = ((state or {}).get("quarantined") or {}).get(release.digest)
+            if why is not None:
+                return [_quarantined(plain(inputs["model"]), release, why)]
+            if served.get("digest") == release.digest:
+                return []
+        said = f"version {version}" if version is not UNKNOWN else "the version that training makes"
+        begin = f"plan: {said}" + (f" in place of version {served['version']}" if served.get("version") else "")
+        strategy = plain(inputs.get("strategy") or {})
+        kind = strategy.get("kind", "all-at-once") if isinstance(strategy, dict) else UNKNOWN
+        if kind is UNKNOWN:
+            return [begin]
+        if not served and state is None:
+            return [f"{begin}, the first one here: smoke set and fixed limits, then all traffic"]
+        return [f"{begin}, {kind}", *(f"  {number}. {line}" for number, line in enumerate(plan(strategy), 1))]
 
     # --- effects ---------------------------------------------------------------------------------------------------
 
@@ -159,16 +99,18 @@ class ModelReleaseResource:
 
     def read(self, call: Call, inputs: Properties, state: Properties) -> Properties:
         """Ask the controller what is served; without an answer what is known stays."""
-        last = {part: state.get(part) for part in ("served", "rollout", "resolved")}
+        last = {part: state.get(part) for part in ("served", "rollout", "resolved", "quarantined")}
         try:
-            seen = _Controller(inputs).model()
+            seen = Controller(inputs).model()
         except rest.UnreachableError as error:
             call.progress(f"{error}; going on with what was last known")
             return last
         if seen is None:
             lost = {"id": "", "state": "missing", "reason": "the controller does not know the model"}
             return last | {"served": None, "rollout": lost}
-        return last | _outcome(seen)
+        now = outcome(seen)
+        _tell_of_difference(call, inputs, last.get("resolved") or {}, now)
+        return last | now
 
     def update(self, call: Call, inputs: Properties, old_inputs: Properties, state: Properties) -> Properties:
         """Roll out; a failure leaves the old version in state, since it is the one that is served."""
@@ -179,7 +121,7 @@ class ModelReleaseResource:
         """Withdraw the model."""
         del state
         try:
-            _patiently(call, lambda: _Controller(inputs).withdraw(), patience=10)
+            patiently(call, lambda: Controller(inputs).withdraw(), patience=10)
         except rest.UnreachableError as error:
             call.message(f"{error}; the model was not withdrawn there, but it is served by nobody without a controller")
 
@@ -187,122 +129,110 @@ class ModelReleaseResource:
         release = resolve(inputs)
         if isinstance(release, str):
             raise ResourceError(release)
-        controller = _Controller(inputs)
-        rollout = _patiently(call, lambda: controller.ask_for(release))
+        controller = Controller(inputs)
+        before = patiently(call, controller.model) or {}
+        why = outcome(before)["quarantined"].get(release.digest)
+        if why is not None and release.manifest is None:
+            # Only a manifest can carry the approval that lifts a quarantine; whether it does, the controller decides.
+            raise ResourceError(_quarantined(inputs["model"], release, why))
+        rollout = patiently(call, lambda: controller.ask_for(release))
         if not inputs["wait"]:
-            seen = _patiently(call, controller.model) or {}
-            return {"resolved": release.identity()} | _outcome({"rollout": rollout} | seen)
-        return {"resolved": release.identity()} | self._follow(call, inputs, release, rollout)
-
-    def _follow(self, call: Call, inputs: Properties, release: Release, asked: dict[str, Any]) -> Properties:
-        model, controller, began = inputs["model"], _Controller(inputs), time.monotonic()
-        rollout_id = str(asked.get("id", ""))
-        # What is served already was told when it was rolled out.
-        shown = len(asked.get("steps") or []) if asked.get("state") == "promoted" else 0
-        while True:
-            seen = _patiently(call, controller.model)
-            if seen is None:
-                raise ResourceError(f"{model}: withdrawn from the controller during its rollout")
-            rollout = seen.get("rollout") or {}
-            steps = rollout.get("steps") or []
-            for step in steps[shown:]:
-                call.message(describe(step))
-            shown = len(steps)
-            if str(rollout.get("id", "")) != rollout_id:
-                raise ResourceError(f"{model}: another release took over (rollout {rollout.get('id')})")
-            if rollout.get("state") == "promoted":
-                call.progress(f"version {release.version} is served")
-                return _outcome(seen)
-            if rollout.get("state") == "failed":
-                raise ResourceError(
-                    f"{model}: version {release.version} was not promoted: "
-                    f"{rollout.get('reason') or 'no reason given'}. {_still_served(seen)}"
-                )
-            seconds = time.monotonic() - began
-            if seconds > inputs["timeoutSeconds"]:
-                raise ResourceError(
-                    f"{model}: the rollout of version {release.version} has not ended within {seconds:.0f} s; "
-                    "it goes on, and the next `up` follows it"
-                )
-            if not steps:
-                call.progress(f"rolling out version {release.version}, {seconds:.0f} s")
-            call.sleep(_POLL_SECONDS)
+            seen = patiently(call, controller.model) or {}
+            return {"resolved": release.identity()} | outcome({"rollout": rollout} | seen)
+        try:
+            seen = _follow(call, inputs, release, rollout)
+        except CancelledError:
+            if inputs.get("onInterrupt") == "abort":
+                with contextlib.suppress(ResourceError):
+                    controller.abort("the `up` that asked for it was interrupted")
+            raise
+        return {"resolved": release.identity()} | outcome(seen)
 
 
-def describe(step: object) -> str:
-    """Return a step of a rollout, which the controller tells as text or as an object, as one line for people."""
-    if isinstance(step, dict):
-        for part in ("message", "text", "description"):
-            if step.get(part):
-                return str(step[part])
-        return ", ".join(f"{part} {value}" for part, value in step.items() if value not in (None, "", {}, []))
-    return str(step)
+def _follow(call: Call, inputs: Properties, release: Release, asked: dict[str, Any]) -> dict[str, Any]:
+    """Watch a rollout to its end, telling what the controller tells; return its last view of the model."""
+    model, controller, began = inputs["model"], Controller(inputs), time.monotonic()
+    rollout_id, begun, shown, last = str(asked.get("id") or ""), False, 0, float("-inf")
+    # What is served already was told when it was rolled out.
+    told = asked.get("state") == "promoted"
+    while True:
+        seen = patiently(call, controller.model)
+        seconds = time.monotonic() - began
+        if seen is None:
+            raise ResourceError(f"{model}: withdrawn from the controller during its rollout")
+        rollout, served = seen.get("rollout") or {}, seen.get("served") or {}
+        mine = str(rollout.get("id") or "") == rollout_id
+        if mine:
+            begun = True
+            if not told:
+                shown = _tell(call, rollout, shown)
+        state = rollout.get("state") or ""
+        if served.get("digest") == release.digest and (state == "promoted" or (not mine and state in ENDED)):
+            call.progress(f"version {release.version} is served")
+            return seen
+        if mine and rollout.get("phase") == "finished":
+            call.message(f"version {release.version} was observed as asked and not promoted. {_still_served(seen)}")
+            return seen
+        if mine and state in ENDED_BADLY:
+            raise ResourceError(_ended(model, release, rollout, seen))
+        if not mine and (begun or (seconds > _BEGIN_SECONDS and state in ENDED)):
+            what = f"another release took over (rollout {rollout.get('id')})" if begun else "its rollout did not begin"
+            raise ResourceError(f"{model}: version {release.version} was not promoted: {what}. {_still_served(seen)}")
+        if seconds > inputs["timeoutSeconds"]:
+            where = progress_of(rollout) if mine else "waiting for its turn"
+            raise ResourceError(
+                f"{model}: the rollout of version {release.version} has not ended within {seconds:.0f} s ({where}); "
+                f"it goes on, and the next `up` follows it. `./mlops release abort {model}` ends it"
+            )
+        if seconds - last >= _PROGRESS_SECONDS:
+            last = seconds
+            call.progress(f"version {release.version}: {progress_of(rollout) if mine else 'waiting for its turn'}")
+        call.sleep(POLL_SECONDS)
+
+
+def _tell_of_difference(call: Call, inputs: Properties, resolved: dict[str, Any], now: Properties) -> None:
+    """Say it when something else is served than what the last `up` brought about."""
+    served, rollout = now["served"] or {}, now["rollout"]
+    if resolved.get("digest") and served and served.get("digest") != resolved["digest"] and rollout["state"] in ENDED:
+        call.message(
+            f"version {served.get('version')} is served, not version {resolved.get('version')} as stated: "
+            f"{rollout['reason'] or rollout['state']}. `./mlops release revert {inputs['model']}` states what is served"
+        )
+
+
+def _tell(call: Call, rollout: dict[str, Any], shown: int) -> int:
+    """Show the messages that are newer than number `shown`; return the number of the last."""
+    for message in rollout.get("messages") or []:
+        number = int(message.get("seq") or 0)
+        if number > shown:
+            call.message(str(message.get("text") or ""))
+            shown = number
+    return shown
+
+
+def _ended(model: str, release: Release, rollout: dict[str, Any], seen: dict[str, Any]) -> str:
+    verdict = {"rolled-back": "was rolled back", "aborted": "was aborted", "superseded": "was superseded"}
+    said = verdict.get(rollout.get("state") or "", "was not promoted")
+    text = f"{model}: version {release.version} {said}: {rollout.get('reason') or 'no reason given'}"
+    counts = rollout.get("counts") or {}
+    if counts.get("candidate", {}).get("requests"):
+        text += f" ({progress_of({'counts': counts, 'state': rollout.get('state')})})"
+    text += f". {_still_served(seen)}"
+    if release.digest in outcome(seen)["quarantined"]:
+        text += (
+            f", and version {release.version} is quarantined: it is not rolled out again without a new approval. "
+            f"`./mlops release revert {model}` pins what is served"
+        )
+    return text
+
+
+def _quarantined(model: object, release: Release, why: str) -> str:
+    return (
+        f"{model}: version {release.version} ({release.digest[:19]}) is quarantined and not rolled out again: {why}. "
+        f"Pin what is served with `./mlops release revert {model}`; only a new approval lifts a quarantine"
+    )
 
 
 def _still_served(seen: dict[str, Any]) -> str:
     served = seen.get("served")
     return f"Version {served['version']} is still served" if served else "No version of it is served"
-
-
-def _outcome(seen: dict[str, Any]) -> Properties:
-    """Return the outputs that the controller's view of a model means."""
-    served, rollout = seen.get("served"), seen.get("rollout") or {}
-    return {
-        "served": {part: served.get(part) for part in ("version", "digest")} if served else None,
-        "rollout": {part: str(rollout.get(part) or "") for part in ("id", "state", "reason")},
-    }
-
-
-def _patiently(call: Call, operation: Callable[[], _Result], patience: float = _PATIENCE_SECONDS) -> _Result:
-    """Do `operation`, again for a while when the controller does not answer."""
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            return operation()
-        except rest.UnreachableError:
-            if time.monotonic() >= deadline:
-                raise
-            call.progress("waiting for the rollout controller")
-            call.sleep(_POLL_SECONDS)
-
-
-class _Controller:
-    """The controller's requests for one model."""
-
-    def __init__(self, inputs: Properties) -> None:
-        self._inputs = inputs
-        self._token = inputs["controller"]["token"]
-        self._address = f"{inputs['controller']['url'].rstrip('/')}/v1/models/{quote(inputs['model'], safe='')}"
-
-    def model(self) -> dict[str, Any] | None:
-        """Return the controller's view of the model, None when it has none."""
-        answer = rest.request("GET", self._address, token=self._token)
-        if answer.status == 404:
-            return None
-        return self._body(answer, "does not tell about the model")
-
-    def ask_for(self, release: Release) -> dict[str, Any]:
-        """Ask for `release`; asking again for the same changes nothing. Return the rollout."""
-        body = {
-            "version": release.version,
-            "digest": release.digest,
-            "source": release.source,
-            "files": release.files,
-            "group": self._inputs["group"],
-            "strategy": self._inputs["strategy"],
-            "approval": release.approval,
-        }
-        answer = rest.request("PUT", f"{self._address}/release", token=self._token, body=body)
-        rollout: dict[str, Any] = self._body(answer, f"refuses version {release.version}").get("rollout") or {}
-        return rollout
-
-    def withdraw(self) -> None:
-        """Withdraw the model; one that is unknown is withdrawn."""
-        answer = rest.request("DELETE", self._address, token=self._token)
-        if answer.status != 404:
-            self._body(answer, "does not withdraw the model")
-
-    def _body(self, answer: rest.Answer, problem: str) -> dict[str, Any]:
-        if not answer.ok:
-            raise ResourceError(f"{self._inputs['model']}: the rollout controller {problem}, {answer.reason()}")
-        return answer.body if isinstance(answer.body, dict) else {}

@@ -7,7 +7,7 @@ Python values. Effects get a `Call`, through which they report progress, sleep a
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from infra.provider.codec import Properties
 
@@ -105,6 +105,15 @@ class Resource(Protocol):
 
     def delete(self, call: Call, inputs: Properties, state: Properties) -> None:
         """Remove it; what is gone already is no error."""
+        ...
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A resource whose preview says in words what an `up` would do."""
+
+    def explain(self, inputs: Properties, state: Properties | None) -> list[str]:
+        """Return lines for people; inputs may hold `UNKNOWN`. Pure."""
         ...
 
 

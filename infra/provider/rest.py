@@ -31,6 +31,9 @@ class Answer:
     def reason(self) -> str:
         """Return what the server says about a refusal, for people."""
         if isinstance(self.body, dict):
+            reasons = self.body.get("reasons")
+            if isinstance(reasons, list) and reasons:
+                return f"{self.status}: {'; '.join(str(reason) for reason in reasons)}"
             for name in ("error", "detail", "message", "reason"):
                 if self.body.get(name):
                     return f"{self.status}: {self.body[name]}"

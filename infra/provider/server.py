@@ -15,7 +15,7 @@ from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from infra.provider.codec import Properties, decode, encode, is_known, plain, secret_texts
-from infra.provider.resource import Call, Resource, ResourceError
+from infra.provider.resource import Call, Explaining, Resource, ResourceError
 
 VERSION = "0.1.0"
 _Result = TypeVar("_Result")
@@ -103,6 +103,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         resource, inputs = self._resource(request.urn, context), decode(request.properties)
         if request.preview:
             outputs = inputs | resource.preview(inputs, None)
+            self._explain(request.urn, resource, inputs, None)
             return provider_pb2.CreateResponse(properties=encode(outputs), refresh_before_update=True)
         call = self._call(request.urn, inputs)
         identity, computed = self._guard(call, context, lambda: resource.create(call, plain(inputs)))
@@ -128,6 +129,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         old_inputs, state = plain(decode(request.old_inputs)), plain(decode(request.olds))
         if request.preview:
             computed = resource.preview(inputs, state if is_known(state) else None)
+            self._explain(request.urn, resource, inputs, state if is_known(state) else None)
         else:
             call = self._call(request.urn, inputs)
             computed = self._guard(call, context, lambda: resource.update(call, plain(inputs), old_inputs, state))
@@ -150,6 +152,13 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             known = ", ".join(f"blueprint:index:{name}" for name in self._resources)
             self._fail(context, f"{token} is no resource of this provider; it has {known}")
         return resource
+
+    def _explain(self, urn: str, resource: Resource, inputs: Properties, state: Properties | None) -> None:
+        """Show in a preview what the resource says it would do."""
+        if isinstance(resource, Explaining):
+            call = self._call(urn, inputs)
+            for line in resource.explain(inputs, state):
+                call.message(line)
 
     def _call(self, urn: str, properties: Properties) -> Call:
         def report(message: str, passing: bool) -> None:

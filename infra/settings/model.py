@@ -202,8 +202,10 @@ class Rollout(Section):
 
     wait: bool = True
     """Whether `up` waits until a release is promoted."""
+    on_interrupt: Literal["leave", "abort"] = "leave"
+    """What Ctrl-C during `up` does to a rollout that is waited for: `leave` it running, or `abort` it."""
     timeout_seconds: Annotated[int, Field(ge=10, le=86_400)] = 1800
-    """How long a release may take, seconds."""
+    """How long `up` waits for a release, seconds; the rollout goes on, and the next `up` follows it."""
 
 
 class Inference(Section):
@@ -234,12 +236,90 @@ class Monitoring(Section):
 
 
 class Step(Section):
-    """One step of a gradual rollout."""
+    """One step of a gradual rollout: what the candidate gets, and what ends the step. All conditions must hold."""
 
-    weight: Annotated[float, Field(gt=0, le=100)]
-    """Share of the traffic that the candidate gets, per cent."""
-    minutes: Annotated[float, Field(ge=0, le=10_080)]
-    """How long the step lasts, minutes."""
+    weight: Annotated[float, Field(ge=0, lt=100)] = 0
+    """Share of the traffic that the candidate answers, per cent."""
+    mirror: Annotated[float, Field(ge=0, le=100)] = 0
+    """Share of the traffic that is copied to the candidate without waiting for its answer, per cent."""
+    minutes: Annotated[float, Field(ge=0, le=43_200)] = 0
+    """How long the step lasts at least, minutes."""
+    requests: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    """How many requests of the step the candidate has answered at least."""
+    gate: bool = False
+    """Whether a person must say `./mlops release resume` at the end."""
+
+
+class Limits(Section):
+    """How bad a candidate may be, relative to stable and in absolute terms."""
+
+    tolerated_rate: Annotated[float, Field(ge=0, lt=1)] = 0.001
+    """A candidate whose share of failed requests is not above this is never rolled back for it."""
+    tolerated_ratio: Annotated[float, Field(ge=1, le=100)] = 1.0
+    """Failures of the candidate per failure of stable that are still all right, at equal traffic."""
+    failure_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Fixed limit of the share of failed requests; a first release has only this one."""
+    latency_ratio: Annotated[float, Field(ge=1, le=100)] = 1.3
+    """p99 latency of the candidate as a multiple of stable's."""
+    latency_seconds: Annotated[float, Field(gt=0, le=600)] | None = None
+    """Fixed limit of the p99 latency, seconds."""
+    wrong_ratio: Annotated[float, Field(ge=1, le=100)] = 1.05
+    """Share of wrong predictions among labelled ones, as a multiple of stable's."""
+    disagreement: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Fixed limit of the share of mirrored answers that differ from stable's; without it they are not judged."""
+
+
+class Evidence(Section):
+    """How much must be known before a candidate moves on."""
+
+    requests: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """Requests that the candidate has answered in each step, replayed ones included."""
+    history: Annotated[int, Field(ge=0)] = 500
+    """Requests of stable before the rollout from which its record counts as a reference."""
+    latency: Annotated[int, Field(ge=1)] = 200
+    """Requests of stable from which its p99 counts as known."""
+    smoke: Annotated[int, Field(ge=1, le=100_000)] = 50
+    """Rows of the evaluation sample that every candidate answers before it gets traffic."""
+    replay_after: Annotated[float, Field(gt=0, le=86_400)] = 60
+    """A step that lacks requests is filled by replaying the evaluation sample this long after its minutes, seconds."""
+
+
+class Deadlines(Section):
+    """When waiting turns into giving up."""
+
+    start: Annotated[float, Field(gt=0, le=86_400)] = 600
+    """From asking for the candidate to its being ready, seconds."""
+    smoke: Annotated[float, Field(gt=0, le=86_400)] = 300
+    """For the smoke set, seconds."""
+    swap: Annotated[float, Field(gt=0, le=86_400)] = 300
+    """From the decision to promote to every replica serving the new version, seconds."""
+    silence: Annotated[float, Field(gt=0, le=86_400)] = 15
+    """Without metrics for this long a rollout pauses, seconds."""
+    absent: Annotated[float, Field(gt=0, le=86_400)] = 600
+    """A rollout paused for want of metrics or evidence is aborted after this long, seconds."""
+    unhealthy: Annotated[float, Field(gt=0, le=86_400)] = 10
+    """A candidate that is not ready for this long in a row has failed, seconds."""
+    gate_minutes: Annotated[float, Field(ge=0, le=43_200)] | None = None
+    """A gate that nobody opens aborts the rollout after this long, minutes; without it it waits for ever."""
+
+
+class AfterPromotion(Section):
+    """What the served version must keep up, and what happens when it does not."""
+
+    action: Literal["rollback", "alert"] = "rollback"
+    """`rollback` to the last version that was approved and baked; `alert` only tells."""
+    alarm_every: Annotated[float, Field(ge=1e3, le=1e15)] = 1e8
+    """Requests between two false alarms, at least, while the failure rate is what it was."""
+    failure_ratio: Annotated[float, Field(ge=1, le=100)] = 2.0
+    """Multiple of the failure rate before that is still all right."""
+    latency_ratio: Annotated[float, Field(ge=1, le=100)] = 2.0
+    """Multiple of the p99 latency before that is still all right."""
+    quality_drop: Annotated[float, Field(gt=0, lt=1)] = 0.08
+    """Relative loss of accuracy that counts, for example 0.08 from 0.90 to 0.828."""
+    quality_days: Annotated[float, Field(gt=0, le=366)] = 7
+    """Window over which accuracy is taken, days."""
+    quality_labels: Annotated[int, Field(ge=10)] = 200
+    """Labels in the window below which nothing is concluded."""
 
 
 class Strategy(Section):
@@ -248,9 +328,17 @@ class Strategy(Section):
     kind: StrategyKind = "all-at-once"
     """`all-at-once`, `canary`, `blue-green`, `shadow` or `ab`."""
     steps: Annotated[tuple[Step, ...], BeforeValidator(_listed)] = ()
-    """Steps of a gradual strategy."""
-    bake_minutes: Annotated[float, Field(ge=0, le=10_080)] = 0
-    """How long the previous version stays warm after promotion, minutes."""
+    """Steps of a gradual strategy; without any the usual ones of its kind."""
+    bake_minutes: Annotated[float, Field(ge=0, le=43_200)] | None = None
+    """How long the previous version stays warm after promotion, minutes; without it 0 for `all-at-once`, else 10."""
+    then: Literal["promote", "gate", "stop"] = "promote"
+    """After the last step: promote, wait for a person (`gate`), or end without promotion (`stop`)."""
+    on_conflict: Literal["supersede", "queue"] = "supersede"
+    """What another request for the model does to a rollout that runs: replaces it, or waits for it."""
+    limits: Limits = Limits()
+    evidence: Evidence = Evidence()
+    deadlines: Deadlines = Deadlines()
+    after: AfterPromotion = AfterPromotion()
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Strategy:
@@ -259,7 +347,33 @@ class Strategy(Section):
         weights = [step.weight for step in self.steps]
         if weights != sorted(weights):
             raise ValueError(f"the weights of the steps must not fall, they are {weights}")
+        if self.kind in ("blue-green", "shadow") and any(weights):
+            raise ValueError(f"the steps of {self.kind} have weight 0 (they may mirror), they are {weights}")
+        if self.kind in ("canary", "ab") and not all(weights):
+            raise ValueError(f"the steps of {self.kind} have a weight above 0, they are {weights}")
         return self
+
+    @property
+    def planned(self) -> tuple[Step, ...]:
+        """The steps that are stated, or the usual ones of the kind."""
+        return self.steps or USUAL_STEPS[self.kind]
+
+    @property
+    def bake(self) -> float:
+        """Minutes that the previous version stays warm."""
+        if self.bake_minutes is None:
+            return 0 if self.kind == "all-at-once" else 10
+        return self.bake_minutes
+
+
+USUAL_STEPS: dict[StrategyKind, tuple[Step, ...]] = {
+    "all-at-once": (),
+    "canary": (Step(weight=5, minutes=5), Step(weight=25, minutes=5), Step(weight=50, minutes=5)),
+    "blue-green": (Step(),),
+    "shadow": (Step(mirror=100, minutes=30),),
+    "ab": (Step(weight=50, minutes=1440),),
+}
+"""What each kind does where no steps are stated. Written out here so that a preview shows them."""
 
 
 def _version(value: object) -> object:

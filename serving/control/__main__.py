@@ -3,40 +3,47 @@
 import argparse
 import logging
 import os
+import signal
 import sys
+import threading
 import time
+import uuid
 
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
+from policies.ledger.checkpointer import DirectoryPlace, LedgerBrokenError
+from policies.ledger.store import LedgerDamagedError
+from policies.releases.keys import KeyFileError, make_key
+from policies.releases.signing import public_key
 from serving.config import ConfigError
 from serving.control.app import Control
-from serving.control.config import read
+from serving.control.audit_api import Audit
+from serving.control.config import ControlConfig, read
+from serving.control.database import LEASE_SECONDS, LeaseHeldError
 from serving.control.store import Store
 
 log = logging.getLogger("serving.control")
 
 
 def main() -> int:
-    """Serve until stopped; 1 if the settings or the database are unusable."""
+    """Serve until stopped; 1 if the settings or the database are unusable, or another controller took over."""
     parser = argparse.ArgumentParser(prog="python -m serving.control", description="The control plane of models.")
     parser.add_argument("--config", required=True, help="path of control.json")
     path = parser.parse_args().config
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     os.umask(0o077)
+    stop = threading.Event()
     try:
         config = read(path)
-        store = Store(
-            config.database,
-            config.snapshot,
-            config.snapshot_key,
-            rollout_seconds=config.rollout_timeout_seconds,
-            clock=time.time,
-        )
-    except (ConfigError, OSError, SQLAlchemyError) as error:
+        store = _open(config)
+        audit = _seal(config, store, stop)
+    except (
+        ConfigError, OSError, SQLAlchemyError, LeaseHeldError, LedgerDamagedError, LedgerBrokenError, KeyFileError,
+    ) as error:  # fmt: skip
         log.error("%s", error)  # noqa: TRY400 - the message says all
         return 1
-    control = Control(store, config.admin_token, config.replica_token)
+    control = Control(store, config.admin_token, config.replica_token, audit, lost=_end)
     uvicorn.run(
         control.application(),
         host=config.host,
@@ -46,7 +53,45 @@ def main() -> int:
         # Long polls are ended, not waited for.
         timeout_graceful_shutdown=1,
     )
-    return 0
+    stop.set()
+    return 1 if control.failed else 0
+
+
+def _open(config: ControlConfig) -> Store:
+    """Take the lease; one that was killed still holds it for a few seconds."""
+    holder, until = f"{os.getpid()}-{uuid.uuid4().hex[:8]}", time.monotonic() + 3 * LEASE_SECONDS
+    while True:
+        try:
+            return Store(
+                config.database,
+                config.snapshot,
+                config.snapshot_key,
+                rollout_seconds=config.rollout_timeout_seconds,
+                clock=time.time,
+                monotonic=time.monotonic,
+                gate=config.gate(),
+                holder=holder,
+            )
+        except LeaseHeldError as error:
+            if time.monotonic() > until:
+                raise
+            log.info("%s", error)
+            time.sleep(0.5)
+
+
+def _seal(config: ControlConfig, store: Store, stop: threading.Event) -> Audit:
+    """Begin to make checkpoints, where the settings name a place for them."""
+    if config.ledger is None:
+        return Audit(store.ledger, None, ())
+    place = DirectoryPlace(config.ledger.checkpoints)
+    key = make_key(config.ledger.key, "ledger checkpoints")
+    checkpointer = store.seal_with(place, key)
+    threading.Thread(target=checkpointer.run, args=(stop,), name="checkpoints", daemon=True).start()
+    return Audit(store.ledger, place, (public_key(key),))
+
+
+def _end() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

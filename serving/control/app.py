@@ -5,9 +5,14 @@
     GET    /v1/models                    admin token
     GET    /v1/models/{model}            admin token
     PUT    /v1/models/{model}/release    admin token: starts a rollout
+    POST   /v1/models/{model}/rollout/{command}   admin token: pause, resume, promote, abort, rollback
+    POST   /v1/models/{model}/approvals  admin token: an approval of a manifest that is known here
+    GET    /v1/models/{model}/history    admin token: the ledger's last entries about it
     DELETE /v1/models/{model}            admin token
+    GET    /v1/audit/entries, /v1/audit/serving, /v1/audit/export; POST /v1/audit/verify    admin token
     GET    /v1/state?after=&timeout=     replica token: answers when the generation is another than `after`
     POST   /v1/replicas/{id}             replica token: what a replica has loaded and counted
+    POST   /v1/applications              replica token: how the candidates' applications are
 
 Errors are {"error": "…"} with a 4xx status.
 """
@@ -18,7 +23,7 @@ import json
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, get_args
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,8 +31,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from serving.auth import Bearer
+from serving.control.audit_api import Audit, AuditError
+from serving.control.database import LeaseLostError
 from serving.control.metrics import page
-from serving.control.store import RefusedError, Store
+from serving.control.store import ConflictError, RefusedError, Store, UnknownError
+from serving.rollout.observation import CommandKind
 from serving.state import Release, StateError
 
 log = logging.getLogger(__name__)
@@ -36,9 +44,12 @@ _STEP_SECONDS = 0.5
 _FORGET_STEPS = 1200
 _LONGEST_POLL = 60.0
 _MAX_BODY = 4 * 1024 * 1024
-_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_PERSON = re.compile(r"[^\s\x00-\x1f\x7f]{1,200}")
+_COMMANDS = get_args(CommandKind)
 _REPLICA = re.compile(r"[A-Za-z0-9-]{1,64}")
-_RELEASE_KEYS = {"version", "digest", "source", "files", "group", "strategy", "approval"}
+_RELEASE_KEYS = {"version", "digest", "source", "files", "group", "strategy", "approval", "manifest", "requestedBy"}
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -52,8 +63,27 @@ class _RequestError(Exception):
 class Control:
     """Handlers around a store."""
 
-    def __init__(self, store: Store, admin_token: str, replica_token: str) -> None:
-        self._store = store
+    def __init__(
+        self,
+        store: Store,
+        admin_token: str,
+        replica_token: str,
+        audit: Audit | None = None,
+        *,
+        lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make it.
+
+        Args:
+            store: the controller's state.
+            admin_token: bearer token of people and tools.
+            replica_token: bearer token of replicas and the actuator.
+            audit: the ledger for readers.
+            lost: called once when another controller has taken over: this process must end.
+        """
+        self._store, self._lost = store, lost
+        self._audit = audit or Audit(store.ledger, None, ())
+        self.failed = False
         self._admin, self._replica = Bearer(admin_token), Bearer(replica_token)
         self._changed = asyncio.Condition()
         self._published = store.state.generation
@@ -67,6 +97,14 @@ class Control:
             Route("/v1/models/{model}", self._guarded(self._model, self._admin)),
             Route("/v1/models/{model}", self._guarded(self._delete, self._admin), methods=["DELETE"]),
             Route("/v1/models/{model}/release", self._guarded(self._release, self._admin), methods=["PUT"]),
+            Route("/v1/models/{model}/rollout/{command}", self._guarded(self._command, self._admin), methods=["POST"]),
+            Route("/v1/models/{model}/approvals", self._guarded(self._approve, self._admin), methods=["POST"]),
+            Route("/v1/models/{model}/history", self._guarded(self._history, self._admin)),
+            Route("/v1/audit/entries", self._guarded(self._audit.entries, self._admin)),
+            Route("/v1/audit/serving", self._guarded(self._audit.serving, self._admin)),
+            Route("/v1/audit/export", self._guarded(self._audit.export, self._admin)),
+            Route("/v1/audit/verify", self._guarded(self._audit.verify, self._admin), methods=["POST"]),
+            Route("/v1/applications", self._guarded(self._applications, self._replica), methods=["POST"]),
             Route("/v1/state", self._guarded(self._state, self._replica, self._admin)),
             Route("/v1/replicas/{id}", self._guarded(self._report, self._replica), methods=["POST"]),
         ]
@@ -92,6 +130,11 @@ class Control:
                 count += 1
                 if count % _FORGET_STEPS == 0:
                     self._store.forget()
+            except LeaseLostError as error:
+                log.error("%s", error)  # noqa: TRY400 - the message says all
+                self.failed = True
+                self._lost()
+                return
             except Exception:
                 log.exception("a step of the rollouts failed; it is tried again")
             await self._publish()
@@ -111,7 +154,13 @@ class Control:
             except _RequestError as error:
                 return JSONResponse({"error": error.message}, error.status)
             except RefusedError as error:
+                return JSONResponse({"error": str(error), "reasons": list(error.reasons)}, 422)
+            except AuditError as error:
                 return JSONResponse({"error": str(error)}, 422)
+            except UnknownError as error:
+                return JSONResponse({"error": str(error)}, 404)
+            except ConflictError as error:
+                return JSONResponse({"error": str(error)}, 409)
             except Exception:
                 log.exception("%s %s failed", request.method, request.url.path)
                 return JSONResponse({"error": "internal error; it was logged"}, 500)
@@ -147,7 +196,7 @@ class Control:
         return JSONResponse(found)
 
     async def _delete(self, request: Request) -> Response:
-        if not self._store.delete(request.path_params["model"]):
+        if not self._store.delete(request.path_params["model"], _person(request.query_params.get("by"))):
             raise _RequestError(404, f"unknown model {request.path_params['model']!r}")
         await self._publish()
         return JSONResponse({})
@@ -155,7 +204,7 @@ class Control:
     async def _release(self, request: Request) -> Response:
         name = request.path_params["model"]
         if not _NAME.fullmatch(name):
-            raise _RequestError(422, f"model {name!r}: letters, digits, dots, dashes and underscores only, at most 100")
+            raise _RequestError(422, f"model {name!r}: small letters, digits and dashes, a letter first, at most 63")
         body = await _body(request)
         unknown = sorted(body.keys() - _RELEASE_KEYS)
         if unknown:
@@ -167,10 +216,48 @@ class Control:
             release = Release.from_json(body)
         except StateError as error:
             raise _RequestError(422, str(error)) from None
-        rollout = self._store.release(name, release, strategy, body.get("approval"))
-        self._store.step()
+        if not _VERSION.fullmatch(release.version):
+            raise _RequestError(422, f"version {release.version!r}: expected a whole number above 0")
+        manifest = body.get("manifest")
+        if manifest is not None and not isinstance(manifest, dict):
+            raise _RequestError(422, "manifest: expected an object or null")
+        by = _person(body.get("requestedBy"))
+        rollout = self._store.release(name, release, strategy, body.get("approval"), manifest=manifest, by=by)
         await self._publish()
         return JSONResponse({"rollout": rollout}, 202)
+
+    async def _command(self, request: Request) -> Response:
+        command = request.path_params["command"]
+        if command not in _COMMANDS:
+            raise _RequestError(404, f"unknown command {command!r}; known: {', '.join(_COMMANDS)}")
+        body = await _body(request)
+        reason = body.get("reason") or ""
+        if not isinstance(reason, str) or len(reason) > 1000:
+            raise _RequestError(422, "reason: expected text of at most 1000 characters")
+        found = self._store.command(request.path_params["model"], command, _person(body.get("by")), reason)
+        await self._publish()
+        return JSONResponse(found)
+
+    async def _approve(self, request: Request) -> Response:
+        body = await _body(request)
+        digest = body.get("digest")
+        if not isinstance(digest, str):
+            raise _RequestError(422, "digest: which release is approved?")
+        found = self._store.approve(request.path_params["model"], digest, body.get("approval"), _person(body.get("by")))
+        await self._publish()
+        return JSONResponse(found)
+
+    async def _history(self, request: Request) -> Response:
+        text = request.query_params.get("limit", "50")
+        if not text.isdigit() or not 1 <= int(text) <= 1000:
+            raise _RequestError(422, "limit: expected 1 to 1000")
+        name = request.path_params["model"]
+        return JSONResponse({"model": name, "entries": await self._audit.history(name, int(text))})
+
+    async def _applications(self, request: Request) -> Response:
+        self._store.applications((await _body(request)).get("applications"))
+        await self._publish()
+        return JSONResponse({})
 
     async def _state(self, request: Request) -> Response:
         try:
@@ -191,6 +278,15 @@ class Control:
         acknowledged = self._store.report(identifier, await _body(request))
         await self._publish()
         return JSONResponse({"acknowledged": acknowledged})
+
+
+def _person(name: Any) -> str:
+    """Return who asks, as the ledger will name them."""
+    if name is None:
+        return "unknown"
+    if not isinstance(name, str) or not _PERSON.fullmatch(name):
+        raise _RequestError(422, "by: expected a name without spaces, at most 200 characters")
+    return name
 
 
 async def _body(request: Request) -> dict[str, Any]:

@@ -2,17 +2,42 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from policies.releases.decision import EnvironmentRules, TierRule, default_tiers
+from policies.releases.keys import KeyFileError, make_demo_keys, read_trust_root
+from policies.releases.manifest import RiskTier
 from serving.config import ConfigError
+from serving.control.gate import Gate
 
 
-class ControlConfig(BaseModel):
-    """The whole file. `database` is an SQLAlchemy address, `snapshot` the path that replicas read."""
-
+class _Model(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class TrustRootConfig(_Model):
+    """A trust root that this environment accepts: its name and its allowed-signers file."""
+
+    name: str = Field(min_length=1)
+    path: Path
+
+
+class LedgerConfig(_Model):
+    """Where checkpoints of the ledger are kept, and the key that signs them (made at the first start)."""
+
+    checkpoints: Path
+    key: Path
+
+
+class ControlConfig(_Model):
+    """The whole file. `database` is an SQLAlchemy address, `snapshot` the path that replicas read.
+
+    `approval` is `rule` where a version that passed its evaluation may start, `signatures` where people must have
+    approved its manifest; `signature` says whether its artifact must be signed (by default where people approve).
+    """
 
     host: str = "127.0.0.1"
     port: int = Field(8090, ge=1, le=65535)
@@ -21,7 +46,40 @@ class ControlConfig(BaseModel):
     snapshot_key: str = Field(repr=False, min_length=16)
     admin_token: str = Field(repr=False, min_length=16)
     replica_token: str = Field(repr=False, min_length=16)
-    rollout_timeout_seconds: float = Field(600, gt=0)
+    rollout_timeout_seconds: float = Field(600, gt=0, le=86_400)
+    environment: str = Field("local", min_length=1)
+    approval: Literal["rule", "signatures"] = "rule"
+    signature: Literal["required", "optional"] | None = None
+    trust_roots: tuple[TrustRootConfig, ...] = ()
+    demo_keys: Path | None = None
+    """Folder of demo keys, made at the first start: a trust root of the environment's name, to try approvals with."""
+    rehearsal: bool = False
+    tiers: dict[RiskTier, TierRule] | None = None
+    ledger: LedgerConfig | None = None
+
+    def gate(self) -> Gate:
+        """Build the gate of the environment.
+
+        Raises:
+            ConfigError: the rules contradict one another, or a trust root cannot be read.
+        """
+        try:
+            roots = {root.name: read_trust_root(root.name, root.path) for root in self.trust_roots}
+            if self.demo_keys is not None:
+                roots[self.environment] = make_demo_keys(self.demo_keys, self.environment).trust_root
+            rules = EnvironmentRules(
+                environment=self.environment,
+                approval="rule" if self.approval == "rule" else "people",
+                signature=self.signature or ("optional" if self.approval == "rule" else "required"),
+                trust_roots=tuple(roots),
+                rehearsal=self.rehearsal,
+                tiers=self.tiers or default_tiers(),
+            )
+            return Gate(rules, roots)
+        except KeyFileError as error:
+            raise ConfigError(f"trustRoots: {error}") from None
+        except ValidationError as error:
+            raise ConfigError("; ".join(str(one["msg"]) for one in error.errors())) from None
 
 
 def read(path: str | Path) -> ControlConfig:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from serving.control.series import Key
 from serving.counters import BUCKETS
 from serving.state import State
+from serving.traffic import SLOTS
 
 
 def page(series: Mapping[Key, float], state: State, replicas: Mapping[str, int]) -> str:
@@ -35,11 +36,19 @@ def page(series: Mapping[Key, float], state: State, replicas: Mapping[str, int])
             _line(lines, "mlops_rollouts_total", {"model": model, "state": outcome}, value)
     _head(lines, "mlops_model_version_info", "gauge", "Versions that are published, by their role.")
     for name, entry in state.models.items():
-        roles = {"stable": entry.stable, "previous": entry.previous, "candidate": entry.candidate}
-        for role, release in roles.items():
+        roles = {"stable": entry.stable, "previous": entry.previous, "next": entry.next}
+        beside = [(one.role, one.release) for one in entry.candidates]
+        for role, release in [*roles.items(), *beside]:
             if release is not None:
                 labels = {"model": name, "version": release.version, "digest": release.digest, "role": role}
                 _line(lines, "mlops_model_version_info", labels | {"group": release.group}, 1)
+    _head(lines, "mlops_rollout_weight", "gauge", "Share of requests that the candidate of a rollout answers, 0 to 1.")
+    for name, entry in state.models.items():
+        if entry.candidates:
+            weight = sum(length for arm, length in entry.split.runs if arm == "candidate") / SLOTS
+            _line(
+                lines, "mlops_rollout_weight", {"model": name, "version": entry.candidates[0].release.version}, weight
+            )
     _head(lines, "mlops_replicas", "gauge", "Replicas that have reported within 15 seconds, by group.")
     for group in sorted(replicas.keys() | set(_groups(state))):
         _line(lines, "mlops_replicas", {"group": group}, replicas.get(group, 0))

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from serving.counters import BUCKETS
+from serving.rollout.analysis.counts import ArmCounts
+from serving.rollout.observation import Batch
 
 # kind (predictions, bucket, seconds, dropped, rollouts), model, version, label (outcome or bucket)
 Key = tuple[str, str, str, str]
@@ -44,6 +46,28 @@ def read_batch(batch: Any) -> tuple[int, dict[Key, float]]:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise SeriesError(f"a batch of counters is malformed: {error}") from None
     return sequence, added
+
+
+def read_arms(batch: Any) -> list[tuple[str, Batch]]:
+    """Read the counts of arms in a batch: by model, as the rollout machine takes them.
+
+    Raises:
+        SeriesError: they are malformed.
+    """
+    try:
+        return [
+            (
+                str(one["model"]),
+                Batch(
+                    generation=int(one["generation"]),
+                    digest=str(one["digest"]),
+                    counts=ArmCounts.model_validate(one["counts"]),
+                ),
+            )
+            for one in batch.get("arms", ())
+        ]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise SeriesError(f"counts of arms are malformed: {error}") from None
 
 
 def surplus(keys: Iterable[Key], served: Mapping[str, set[str]]) -> set[tuple[str, str]]:

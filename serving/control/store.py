@@ -1,180 +1,238 @@
-"""Keep models, rollouts, replicas and counters, in a SQL database and in memory; apply what `rollout` decides.
+"""The release controller: keeps models, moves their rollouts by the pure machine, and publishes what is to be served.
 
-Every change is one transaction and raises the generation; the signed snapshot follows it. Only one process writes.
+Every step is one transaction of state, counters and ledger under the lease; memory, snapshot and replicas follow it. A
+controller that is killed anywhere goes on from what was committed last.
 """
 
-import datetime
-import json
 import logging
+import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Connection, Float, Integer, MetaData, String, Table, Text, create_engine, event
-from sqlalchemy.dialects.sqlite import insert
+from pydantic import ValidationError
 
-from serving.control.rollout import LIVE_SECONDS, Decision, Seen, decide
-from serving.control.series import Key, SeriesError, read_batch, surplus
+from policies.ledger.checkpointer import Checkpointer, CheckpointPlace
+from policies.ledger.store import Ledger
+from policies.releases.decision import EnvironmentRules
+from policies.releases.signing import PrivateKey
+from serving.control import audit
+from serving.control.admission import RefusedError, admit, approve, eligible, parse_strategy
+from serving.control.database import Database
+from serving.control.fleet import Fleet, Report, View, read_models
+from serving.control.gate import Gate
+from serving.control.managed import Managed, Move, observed, published
+from serving.control.records import Draft, Records, Said
+from serving.control.series import Key, SeriesError, read_arms, read_batch, surplus
+from serving.control.view import document, possible, public_state
+from serving.rollout import effects, model
+from serving.rollout.observation import Batch, Candidate, Clock, Command, CommandKind
 from serving.state import Entry, Release, State, StateError, write_snapshot
 
 log = logging.getLogger(__name__)
 
-_META = MetaData()
-_DOCUMENTS = Table(
-    "documents", _META, Column("kind", String, primary_key=True), Column("id", String, primary_key=True),
-    Column("body", Text, nullable=False),
-)  # fmt: skip
-_REPLICAS = Table(
-    "replicas", _META, Column("id", String, primary_key=True), Column("sequence", Integer, nullable=False),
-    Column("seen", Float, nullable=False),
-)  # fmt: skip
-_SERIES = Table(
-    "series", _META, Column("kind", String, primary_key=True), Column("model", String, primary_key=True),
-    Column("version", String, primary_key=True), Column("label", String, primary_key=True),
-    Column("value", Float, nullable=False),
-)  # fmt: skip
-
 _FORGET_SECONDS = 7 * 24 * 3600.0
+_RENEW_SECONDS = 1.5
+_MOST_MOVES = 8
+_SETTLED_SECONDS = 10.0
+_EXPIRY_SECONDS = 60.0
+
+LOCAL = Gate(EnvironmentRules(environment="local", approval="rule", signature="optional"), {})
+"""The gate where an environment states no rules: what passed its evaluation is approved by rule."""
 
 
-class RefusedError(Exception):
-    """A request of a caller cannot be met; the message says why."""
+class ConflictError(Exception):
+    """A command has no effect in the present state; the message says what would."""
 
 
-@dataclass(slots=True)
-class _Replica:
-    group: str
-    at: float
-    models: Mapping[str, Seen]
+class UnknownError(Exception):
+    """There is no such model."""
 
 
 class Store:
-    """The state of the control plane. Its methods are called from one thread."""
+    """The controller's state. Its methods are called from one thread."""
 
     def __init__(
-        self, database: str, snapshot: Path, key: str, *, rollout_seconds: float, clock: Callable[[], float]
+        self,
+        database: str,
+        snapshot: Path,
+        key: str,
+        *,
+        rollout_seconds: float,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float] | None = None,
+        gate: Gate = LOCAL,
+        holder: str | None = None,
     ) -> None:
-        """Open the database and write the snapshot.
+        """Take the lease, read the database and write the snapshot.
 
         Args:
             database: SQLAlchemy address.
             snapshot: path of the signed snapshot.
             key: what it is signed with.
-            rollout_seconds: time after which a rollout has failed.
+            rollout_seconds: how long replicas may take to load a version.
             clock: the time in seconds since the epoch.
+            monotonic: seconds that never jump; the clock by default.
+            gate: the environment's rules.
+            holder: name of this process for the lease.
+
+        Raises:
+            LeaseHeldError: another controller is at work.
         """
         self._snapshot, self._key, self._seconds, self._clock = snapshot, key, rollout_seconds, clock
-        if database.startswith("sqlite:///"):
-            Path(database.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        self._engine = create_engine(database)
-        if self._engine.dialect.name == "sqlite":
-            event.listen(self._engine, "connect", _tune)
-        _META.create_all(self._engine)
-        self._replicas: dict[str, _Replica] = {}
-        self._snapshot_due = True
-        self._generation = 0
+        self._monotonic = monotonic or clock
+        self._boot = uuid.uuid4().hex
+        self._began = self._monotonic()
+        self.gate = gate
+        self._database = Database(database, holder or self._boot, clock)
+        self.ledger = Ledger(self._database.engine, lambda: datetime.fromtimestamp(clock(), UTC))
+        self.checkpointer: Checkpointer | None = None
+        self._records = Records(self._database, self.ledger)
+        self._records.read()
+        self._fleet = Fleet()
         self._entries: dict[str, Entry] = {}
-        self._rollouts: dict[str, dict[str, Any]] = {}
-        self._sequences: dict[str, int] = {}
-        self.series: dict[Key, float] = {}
-        with self._engine.begin() as connection:
-            self._read(connection)
+        self._eligible: dict[str, tuple[float, frozenset[str]]] = {}
+        self._written = self._began
+        self._expiry_due = self._began
+        for name, managed in self._records.managed.items():
+            if not managed.withdrawn:
+                self._entries[name] = published(managed, View([], (), heard=False), settled=False)[1]
+        self._snapshot_due = True
         self.write_snapshot()
+
+    def seal_with(self, place: CheckpointPlace, key: PrivateKey) -> Checkpointer:
+        """Make checkpoints of the ledger from now on, one at every release step."""
+        self.checkpointer = Checkpointer(
+            self.ledger, place, key, clock=lambda: datetime.fromtimestamp(self._clock(), UTC), monotonic=time.monotonic
+        )
+        return self.checkpointer
+
+    # --- what is --------------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> State:
         """What is published now."""
-        return State(self._generation, dict(self._entries))
+        return State(self._records.generation, dict(self._entries))
+
+    @property
+    def series(self) -> dict[Key, float]:
+        """The counters of all replicas together."""
+        return self._records.series
 
     def replicas(self) -> dict[str, int]:
         """Return the number of live replicas by group."""
-        counts: dict[str, int] = {}
-        for replica in self._live().values():
-            counts[replica.group] = counts.get(replica.group, 0) + 1
-        return counts
-
-    def model(self, name: str) -> dict[str, Any] | None:
-        """Return a model as the API shows it, None if it is unknown."""
-        entry = self._entries.get(name)
-        if entry is None:
-            return None
-        rollout = self._rollouts.get(name)
-        stable = entry.stable
-        return {
-            "model": name,
-            "group": entry.to_json()["group"],
-            "served": stable and {"version": stable.version, "digest": stable.digest},
-            "previous": entry.previous and {"version": entry.previous.version, "digest": entry.previous.digest},
-            "rollout": rollout and _public(rollout),
-        }
+        return self._fleet.counts(self._monotonic())
 
     def models(self) -> list[str]:
         """Return the names of all models."""
         return sorted(self._entries)
 
-    def release(self, name: str, release: Release, strategy: Mapping[str, Any], approval: Any) -> dict[str, Any]:
+    def model(self, name: str) -> dict[str, Any] | None:
+        """Return a model as the API shows it, None if it is unknown."""
+        managed = self._records.managed.get(name)
+        if managed is None or managed.withdrawn:
+            return None
+        return document(managed, self._records.said(name, _last_rollout(managed)))
+
+    # --- what is asked --------------------------------------------------------------------------------------------
+
+    def release(
+        self,
+        name: str,
+        release: Release,
+        strategy: Mapping[str, Any],
+        approval: Any = None,
+        *,
+        manifest: Mapping[str, Any] | None = None,
+        by: str = "unknown",
+    ) -> dict[str, Any]:
         """Start a rollout; asking for what is served already, or for what is rolling out, changes nothing.
 
         Returns:
             The rollout as the API shows it.
 
         Raises:
-            RefusedError: the strategy is not available.
+            RefusedError: the strategy is wrong, or the release may not start here. That is written to the ledger.
         """
-        if strategy.get("kind") != "all-at-once":
-            kind = strategy.get("kind")
-            raise RefusedError(f"strategy.kind: {kind!r} is not available here yet; allowed: all-at-once")
-        entry = self._entries.get(name, Entry())
-        current = self._rollouts.get(name)
-        running = current is not None and current["state"] == "progressing"
-        if running and entry.candidate == release and current is not None:
-            return _public(current)
-        now = self._clock()
-        rollout: dict[str, Any] = {
-            "id": uuid.uuid4().hex[:12],
-            "state": "progressing",
-            "phase": "loading",
-            "reason": "",
-            "release": release.to_json(),
-            "strategy": dict(strategy),
-            "approval": approval,
-            "deadline": now + self._seconds,
-            "base": entry.to_json(),
-            "steps": [],
-        }
-        if entry.stable == release and not running:
-            if current is not None and current["state"] == "promoted":
-                return _public(current)
-            rollout |= {"state": "promoted", "phase": "promoted"}
-            self._say(rollout, now, f"version {release.version} is served already")
-            with self._engine.begin() as connection:
-                self._keep(connection, name, entry, rollout)
-            return _public(rollout)
-        if running and current is not None:
-            self._say(rollout, now, f"takes the place of the rollout {current['id']}")
-        # A rollout that is replaced while it switches had published its candidate: what was before it is the base.
-        base = _base(current) if running and current is not None else entry
-        rollout["base"] = base.to_json()
-        self._say(rollout, now, f"version {release.version} is loaded by the replicas of group {release.group!r}")
-        with self._engine.begin() as connection:
-            self._keep(connection, name, Entry(base.stable, base.previous, release), rollout)
-        self.write_snapshot()
-        return _public(rollout)
+        wanted = parse_strategy(strategy, self._seconds)
+        managed = self._records.managed.get(name) or Managed(state=model.ModelState(model=name))
+        managed = managed.but(withdrawn=False)
+        draft, now = Draft(), self._now()
+        try:
+            managed = admit(managed, release, wanted, approval, manifest, self.gate, by, now, draft)
+        except RefusedError as error:
+            event = audit.refusal(
+                by, "release", name, {"version": release.version, "digest": release.digest}, str(error)
+            )
+            self._commit(Draft(events=[event]))
+            raise
+        self._advance({name: managed}, draft)
+        found = self.model(name)
+        assert found is not None
+        rollout: dict[str, Any] = found["rollout"] or {}
+        queued = found["queued"]
+        if queued is not None and queued["candidate"]["digest"] == release.digest:
+            # Until it begins the one before it is shown.
+            rollout = {"id": queued["id"], "state": "starting", "reason": "waits for the rollout before it"}
+        return rollout
 
-    def delete(self, name: str) -> bool:
-        """Stop serving a model; says whether it was known."""
-        if name not in self._entries:
+    def command(self, name: str, kind: CommandKind, by: str, reason: str) -> dict[str, Any]:
+        """Obey a person.
+
+        Raises:
+            UnknownError: there is no such model.
+            ConflictError: it would have no effect.
+        """
+        managed = self._known(name)
+        allowed = possible(managed)
+        if kind not in allowed:
+            rollout = managed.state.active
+            where = f"while it is {public_state(rollout)}" if rollout else "while no rollout is running"
+            raise ConflictError(
+                f"{kind} has no effect on {name} {where}; possible now: {', '.join(allowed) or 'nothing'}"
+            )
+        draft = Draft(events=[audit.access(by, f"rollout-{kind}", name, reason)])
+        self._advance({name: managed}, draft, commands={name: (Command(kind=kind, by=by, reason=reason),)})
+        return self.model(name) or {}
+
+    def approve(self, name: str, digest: str, approval: Any, by: str) -> dict[str, Any]:
+        """Add an approval to the manifest of a release; enough of them lift a quarantine.
+
+        Raises:
+            UnknownError: there is no such model.
+            RefusedError: there is no manifest of that digest, or the approval is malformed.
+        """
+        managed, draft = self._known(name), Draft()
+        managed = approve(managed, digest, approval, self.gate, by, self._now(), draft)
+        self._advance({name: managed}, draft)
+        return self.model(name) or {}
+
+    def delete(self, name: str, by: str = "unknown") -> bool:
+        """Stop serving a model; says whether it was known. Its quarantine stays."""
+        managed = self._records.managed.get(name)
+        if managed is None or managed.withdrawn:
             return False
-        with self._engine.begin() as connection:
-            del self._entries[name]
-            self._rollouts.pop(name, None)
-            for kind in ("model", "rollout"):
-                connection.execute(_DOCUMENTS.delete().where(_DOCUMENTS.c.kind == kind, _DOCUMENTS.c.id == name))
-            self._raise(connection)
+        draft = Draft(generation=self._records.generation + 1)
+        event = audit.withdrawn(managed, by)
+        if event is not None:
+            draft.events.append(event)
+        if managed.state.quarantine:
+            kept = model.ModelState(
+                model=name, quarantine=managed.state.quarantine, generation=managed.state.desired().generation
+            )
+            draft.managed[name] = Managed(
+                state=kept, withdrawn=True, manifests=managed.manifests, quarantined=managed.quarantined
+            )
+        else:
+            draft.removed.add(name)
+        self._commit(draft)
+        del self._entries[name]
         self.write_snapshot()
         return True
+
+    # --- what is reported -----------------------------------------------------------------------------------------
 
     def report(self, replica: str, report: Any) -> int:
         """Take a replica's report; returns the number of the last batch of counters that was taken from it.
@@ -182,66 +240,62 @@ class Store:
         Raises:
             RefusedError: it is malformed.
         """
-        now = self._clock()
+        last = self._records.sequences.get(replica, 0)
+        draft, batches = Draft(), dict[str, list[Batch]]()
         try:
-            models = {str(name): _seen(replica, now, status) for name, status in report["models"].items()}
-            batches = [read_batch(batch) for batch in report["counters"]]
-            self._replicas[replica] = _Replica(str(report["group"]), now, models)
-        except (KeyError, TypeError, AttributeError, ValueError, SeriesError) as error:
+            models = read_models(report["models"])
+            numbered = sorted(((*read_batch(batch), read_arms(batch)) for batch in report["counters"]), key=_number)
+            group = str(report["group"])
+        except (KeyError, TypeError, AttributeError, ValueError, StateError, SeriesError) as error:
             raise RefusedError(f"the report is malformed: {error}") from None
-        last = self._sequences.get(replica, 0)
-        fresh = [(sequence, added) for sequence, added in sorted(batches, key=lambda b: b[0]) if sequence > last]
-        if fresh:
-            with self._engine.begin() as connection:
-                for sequence, added in fresh:
-                    self._add(connection, added)
-                    last = sequence
-                row = {"id": replica, "sequence": last, "seen": now}
-                statement = insert(_REPLICAS).values(row)
-                connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=row))
-            self._sequences[replica] = last
-        self.step()
+        self._fleet.put(replica, Report(group, self._monotonic(), models))
+        for sequence, added, arms in numbered:
+            if sequence > last:
+                last = draft.sequences[replica] = sequence
+                draft.add(added)
+                for name, batch in arms:
+                    batches.setdefault(name, []).append(batch)
+        self._advance(self._due(batches), draft, batches=batches)
         return last
 
+    def applications(self, reported: Any) -> None:
+        """Take the actuator's report about candidates' applications.
+
+        Raises:
+            RefusedError: it is malformed.
+        """
+        try:
+            self._fleet.put_applications(
+                {
+                    str(name): (
+                        str(one["digest"]),
+                        Candidate(status=one["status"], reason=str(one["reason"]), fault=one["fault"]),
+                    )
+                    for name, one in reported.items()
+                }
+            )
+        except (KeyError, TypeError, AttributeError, ValidationError) as error:
+            raise RefusedError(f"the report is malformed: {error}") from None
+        self.step()
+
     def step(self) -> None:
-        """Move every rollout as far as it can go, and write the snapshot if that has failed before."""
-        now = self._clock()
-        for name, rollout in self._rollouts.items():
-            while rollout["state"] == "progressing":
-                release = Release.from_json(rollout["release"])
-                seen = [
-                    replica.models.get(name, Seen(identifier, replica.at))
-                    for identifier, replica in self._replicas.items()
-                    if replica.group == release.group
-                ]
-                decision = decide(
-                    rollout["phase"],
-                    (release.version, release.digest),
-                    seen,
-                    now=now,
-                    deadline=rollout["deadline"],
-                    group=release.group,
-                )
-                if decision.phase == rollout["phase"]:
-                    break
-                self._move(name, rollout, release, decision, now)
+        """Move everything as far as it can go, renew the lease, and write the snapshot if that has failed before.
+
+        Raises:
+            LeaseLostError: another controller took over.
+        """
+        self._check_expiry()
+        self._advance(self._due(()), Draft())
+        if self._monotonic() - self._written >= _RENEW_SECONDS:
+            self._commit(Draft())
         if self._snapshot_due:
             self.write_snapshot()
 
     def forget(self) -> None:
         """Drop replicas that are long gone, and the counters of versions that are."""
-        now = self._clock()
-        served = {
-            name: {release.version for release in (e.stable, e.previous, e.candidate) if release}
-            for name, e in self._entries.items()
-        }
-        old = surplus(self.series, served)
-        with self._engine.begin() as connection:
-            connection.execute(_REPLICAS.delete().where(_REPLICAS.c.seen < now - _FORGET_SECONDS))
-            for model, version in old:
-                connection.execute(_SERIES.delete().where(_SERIES.c.model == model, _SERIES.c.version == version))
-        self.series = {key: value for key, value in self.series.items() if (key[1], key[2]) not in old}
-        self._replicas = self._live()
+        served = {name: {release.version for release in entry.releases} for name, entry in self._entries.items()}
+        self._records.forget(self._clock() - _FORGET_SECONDS, surplus(self.series, served))
+        self._fleet.forget(self._monotonic())
 
     def write_snapshot(self) -> None:
         """Write the signed snapshot; a full disk is reported and tried again later."""
@@ -254,108 +308,178 @@ class Store:
             self._snapshot_due = False
 
     def close(self) -> None:
-        """Close the database."""
-        self._engine.dispose()
+        """Give the lease back and close the database."""
+        self._database.release()
 
-    def _move(self, name: str, rollout: dict[str, Any], release: Release, decision: Decision, now: float) -> None:
-        entry = self._entries[name]
-        rollout["phase"] = decision.phase
-        if decision.phase == "switching":
-            entry = Entry(release, _before(entry, release), release)
-            self._say(rollout, now, f"{decision.reason}; now it becomes stable")
-        elif decision.phase == "promoted":
-            entry = Entry(entry.stable, entry.previous)
-            self._say(rollout, now, f"promoted: {decision.reason}")
-        else:
-            entry = _base(rollout)
-            self._say(rollout, now, f"failed: {decision.reason}")
-            rollout["reason"] = decision.reason
-        if decision.phase != "switching":
-            rollout["state"] = decision.phase
-        with self._engine.begin() as connection:
-            if decision.phase != "switching":
-                self._add(connection, {("rollouts", name, "", decision.phase): 1.0})
-            self._keep(connection, name, entry, rollout)
-        self.write_snapshot()
+    # --- inside ---------------------------------------------------------------------------------------------------
 
-    def _keep(self, connection: Connection, name: str, entry: Entry, rollout: dict[str, Any]) -> None:
-        self._entries[name], self._rollouts[name] = entry, rollout
-        self._write(connection, "model", name, entry.to_json())
-        self._write(connection, "rollout", name, rollout)
-        self._raise(connection)
+    def _known(self, name: str) -> Managed:
+        managed = self._records.managed.get(name)
+        if managed is None or managed.withdrawn:
+            raise UnknownError(f"unknown model {name!r}")
+        return managed
 
-    def _raise(self, connection: Connection) -> None:
-        self._generation += 1
-        self._write(connection, "meta", "generation", self._generation)
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
 
-    @staticmethod
-    def _write(connection: Connection, kind: str, identifier: str, body: Any) -> None:
-        row = {"kind": kind, "id": identifier, "body": json.dumps(body)}
-        statement = insert(_DOCUMENTS).values(row)
-        connection.execute(statement.on_conflict_do_update(index_elements=["kind", "id"], set_=row))
+    def _due(self, counted: Sequence[str] | Mapping[str, Any]) -> dict[str, Managed]:
+        """Return the models that may have to move: those in motion, and those with new counts."""
+        due = {}
+        for name, managed in self._records.managed.items():
+            state = managed.state
+            desired = state.desired().stable
+            moving = state.active or state.returning or state.queued or managed.moving
+            if not managed.withdrawn and (
+                moving or name in counted or (desired and desired.digest) != managed.published
+            ):
+                due[name] = managed
+        return due
 
-    def _add(self, connection: Connection, added: Mapping[Key, float]) -> None:
-        for key, value in added.items():
-            self.series[key] = self.series.get(key, 0.0) + value
-            row = dict(zip(("kind", "model", "version", "label"), key, strict=True)) | {"value": self.series[key]}
-            statement = insert(_SERIES).values(row)
-            connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["kind", "model", "version", "label"], set_={"value": row["value"]}
-                )
+    def _advance(
+        self,
+        due: Mapping[str, Managed],
+        draft: Draft,
+        *,
+        batches: Mapping[str, Sequence[Batch]] | None = None,
+        commands: Mapping[str, tuple[Command, ...]] | None = None,
+    ) -> None:
+        """Move models, write everything in one transaction, then publish."""
+        entries: dict[str, Entry] = {}
+        for name, managed in due.items():
+            new = tuple((batches or {}).get(name, ()))
+            asked = (commands or {}).get(name, ())
+            draft.managed[name], entries[name] = self._moved(managed, new, asked, draft)
+        changed = {name: entry for name, entry in entries.items() if self._entries.get(name) != entry}
+        if changed:
+            draft.generation = self._records.generation + 1
+        if not draft.empty:
+            self._commit(draft)
+        if changed:
+            for name in changed:
+                before = {one.name for one in self._entries.get(name, Entry()).candidates}
+                for gone in before - {one.name for one in changed[name].candidates}:
+                    self._fleet.drop_application(gone)
+            self._entries |= changed
+            self.write_snapshot()
+
+    def _moved(
+        self, managed: Managed, batches: tuple[Batch, ...], commands: tuple[Command, ...], draft: Draft
+    ) -> tuple[Managed, Entry]:
+        """Move one model until it stands still."""
+        name, now = managed.state.model, self._monotonic()
+        clock = Clock(boot=self._boot, monotonic=now, wall=self._clock())
+        settled = now - self._began >= _SETTLED_SECONDS
+        managed, entry = published(managed, View.of(self._fleet, name, managed.group or "", now), settled=settled)
+        for _ in range(_MOST_MOVES):
+            before = managed
+            tick, view = observed(
+                managed, self._fleet, now, clock,
+                batches=batches, commands=commands, eligible=self._allowed(managed, now),
+            )  # fmt: skip
+            passed = clock.since(managed.state.clock)
+            state, happened = model.advance(managed.state, tick)
+            managed = self._told(managed.but(state=state), happened, draft)
+            managed = self._relocated(managed, view, passed, draft)
+            view = View.of(self._fleet, name, managed.group or "", now)
+            managed, entry = published(managed, view, settled=settled)
+            batches, commands = (), ()
+            if _standing(before) == _standing(managed):
+                break
+        return managed, entry
+
+    def _told(self, managed: Managed, happened: Sequence[effects.Effect], draft: Draft) -> Managed:
+        """Take over what the machine tells: messages, quarantine and events."""
+        name, rollout = managed.state.model, _last_rollout(managed)
+        for effect in happened:
+            if isinstance(effect, effects.Message):
+                log.log(logging.WARNING if effect.level == "alarm" else logging.INFO, "%s", effect.text)
+                draft.said.append(Said(name, rollout, effect.level, effect.text))
+            elif isinstance(effect, effects.Quarantine):
+                managed = managed.but(quarantined={**managed.quarantined, effect.digest: self._now()})
+            draft.events += audit.events(managed, effect, f"{self.gate.rules.environment}:watch")
+            if isinstance(effect, effects.Record) and effect.kind.removeprefix("rollout.") in _ENDINGS:
+                last = managed.state.rollout
+                draft.add({("rollouts", name, "", public_state(last) if last else "failed"): 1.0})
+        return managed
+
+    def _relocated(self, managed: Managed, view: View, passed: float, draft: Draft) -> Managed:
+        """Finish a change of group once the replicas there have loaded the version."""
+        move, stable = managed.moving, managed.state.stable
+        if move is None or stable is None:
+            return managed
+        name, waited = managed.state.model, move.waited + passed
+        if view.loaded((stable.version, stable.digest)):
+            moved = {**managed.releases[stable.digest], "group": move.group}
+            draft.said.append(Said(name, move.id, "info", f"{name} {stable.version}: served by group {move.group!r}"))
+            return managed.but(
+                releases={**managed.releases, stable.digest: moved}, move=move.but(state="promoted", waited=waited)
             )
+        if waited < self._seconds:
+            return managed.but(move=move.but(waited=waited))
+        error = view.failed((stable.version, stable.digest))
+        reason = f"group {move.group!r} did not load it in time" + (f": {error[0]}" if error else "")
+        draft.said.append(Said(name, move.id, "alarm", f"{name} {stable.version}: {reason}"))
+        return managed.but(move=Move(id=move.id, group=move.group, state="failed", reason=reason))
 
-    def _live(self) -> dict[str, _Replica]:
-        now = self._clock()
-        return {name: replica for name, replica in self._replicas.items() if now - replica.at <= LIVE_SECONDS}
+    def _allowed(self, managed: Managed, now: float) -> frozenset[str]:
+        """Return the digests that may be gone back to; asked anew twice a minute, since signatures cost time."""
+        name = managed.state.model
+        until, known = self._eligible.get(name, (0.0, frozenset()))
+        wanted = frozenset(version.digest for version in managed.state.proven)
+        if now >= until or not known <= wanted or len(wanted) > len(known):
+            known = eligible(managed, self.gate, self._now())
+            self._eligible[name] = (now + 30.0, known)
+        return known
 
-    def _read(self, connection: Connection) -> None:
-        for kind, identifier, body in connection.execute(_DOCUMENTS.select()):
-            document = json.loads(body)
-            if kind == "meta":
-                self._generation = document
-            elif kind == "rollout":
-                self._rollouts[identifier] = document
-            else:
-                self._entries[identifier] = Entry.from_json(document)
-        for identifier, sequence, _ in connection.execute(_REPLICAS.select()):
-            self._sequences[identifier] = sequence
-        for kind, model, version, label, value in connection.execute(_SERIES.select()):
-            self.series[kind, model, version, label] = value
+    def _check_expiry(self) -> None:
+        """Send a stable version back whose approval has ended, if there is where to; restarts go on serving it."""
+        now = self._monotonic()
+        if now < self._expiry_due:
+            return
+        self._expiry_due = now + _EXPIRY_SECONDS
+        for name, managed in list(self._records.managed.items()):
+            stable = managed.state.stable
+            if stable is None or managed.withdrawn or stable.digest in eligible(managed, self.gate, self._now()):
+                continue
+            if managed.expired == stable.digest or managed.state.active or managed.state.returning:
+                continue
+            reason = f"the approval of the stable version {stable.version} has ended"
+            log.warning("%s: %s", name, reason)
+            draft = Draft(said=[Said(name, _last_rollout(managed), "alarm", f"{name}: {reason}")])
+            command = Command(kind="rollback", by="rule:approval-expiry", reason=reason)
+            self._advance({name: managed.but(expired=stable.digest)}, draft, commands={name: (command,)})
 
-    @staticmethod
-    def _say(rollout: dict[str, Any], now: float, message: str) -> None:
-        moment = datetime.datetime.fromtimestamp(now, datetime.UTC).isoformat(timespec="milliseconds")
-        rollout["steps"].append({"time": moment, "message": message})
-        log.info("rollout %s: %s", rollout["id"], message)
-
-
-def _base(rollout: Mapping[str, Any]) -> Entry:
-    """Return what was served before the rollout began."""
-    return Entry.from_json(rollout["base"])
-
-
-def _before(entry: Entry, release: Release) -> Release | None:
-    """Return what stays warm: the last stable, unless it is the same content in another group."""
-    return entry.stable if entry.stable is not None and entry.stable != release else entry.previous
-
-
-def _public(rollout: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {key: rollout[key] for key in ("id", "state", "phase", "reason", "steps")}
-    return shown | {"version": rollout["release"]["version"], "digest": rollout["release"]["digest"]}
-
-
-def _seen(replica: str, now: float, status: Any) -> Seen:
-    serving = status["serving"]
-    loaded = {(str(one["version"]), str(one["digest"])): one["error"] for one in status["versions"]}
-    for error in loaded.values():
-        if error is not None and not isinstance(error, str):
-            raise StateError("error: expected text or null")
-    return Seen(replica, now, serving and (str(serving["version"]), str(serving["digest"])), loaded)
+    def _commit(self, draft: Draft) -> None:
+        entries = self._records.commit(draft, self._clock())
+        self._written = self._monotonic()
+        if entries and self.checkpointer is not None:
+            try:
+                self.checkpointer.after(entries)
+            except Exception:
+                # The state is stored, and the next look tries again; a broken ledger is for `audit verify` to tell.
+                log.exception("no checkpoint of the ledger could be made")
 
 
-def _tune(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.close()
+_ENDINGS = frozenset({"promoted", "rolled-back", "aborted", "superseded", "finished"})
+
+
+def _last_rollout(managed: Managed) -> str:
+    if managed.move is not None:
+        return managed.move.id
+    return managed.state.rollout.id if managed.state.rollout else ""
+
+
+def _standing(managed: Managed) -> tuple[Any, ...]:
+    """What changes when a model moves; clocks and counts do not."""
+    state, rollout = managed.state, managed.state.rollout
+    return (
+        rollout and (rollout.id, rollout.phase, rollout.step, rollout.generation),
+        state.stable, state.returning and state.returning.target, state.queued, managed.published, managed.move,
+    )  # fmt: skip
+
+
+def _number(batch: tuple[Any, ...]) -> int:
+    return int(batch[0])
+
+
+__all__ = ["ConflictError", "RefusedError", "Store", "UnknownError"]

@@ -4,12 +4,16 @@ import orjson
 
 
 class ProtocolError(Exception):
-    """A request that is refused or that failed: an HTTP status and one sentence for the caller."""
+    """A request that is refused or that failed: an HTTP status and one sentence for the caller.
 
-    def __init__(self, status: int, message: str) -> None:
+    `invalid` says that the model answered, but with what is no answer (not finite).
+    """
+
+    def __init__(self, status: int, message: str, *, invalid: bool = False) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.invalid = invalid
 
 
 def bad(message: str) -> ProtocolError:

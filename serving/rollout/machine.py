@@ -174,6 +174,9 @@ def _from_starting(turn: Turn) -> None:
     state, status = turn.state, turn.tick.candidate
     if status.status == "failed":
         turn.fail(f"candidate failed to start: {status.reason}", status.fault == "model")
+    elif status.status == "ready" and state.strategy.kind == "all-at-once":
+        # The replicas themselves have loaded and tried it; no application of its own could answer a smoke set.
+        turn.promote("every replica has loaded it")
     elif status.status == "ready":
         turn.enter("smoke", "candidate is ready", unhealthy=0.0)
         turn.replay(state.strategy.evidence.smoke)

@@ -71,11 +71,19 @@ class Turn:
     def end(self, ending: Ending, reason: str, verdict: Verdict | None = None) -> None:
         """Send all traffic to stable and end the rollout once every replica has done so."""
         beside = self.state.desired().candidate is not None
+        was = self.state.paused_phase or self.state.phase
         self.state = self.state.but(
             ending=ending, reason=reason, draining=beside, paused=None, paused_phase=None, replay=None
         )
+        more: dict[str, Any] = {"verdict": verdict.to_json()} if verdict else {}
+        # What a pause had interrupted says who was stable.
+        more |= {"ending": ending, "was": was}
+        if was in ("pending", "starting"):
+            # No replica was ever told of the candidate: there is nothing to take back, and nobody to wait for.
+            self.state = self.state.but(draining=False)
+            self.enter(ending, reason, level=_LEVELS[ending], **more)
+            return
         self.divide(WHOLE, 0, weight=0)
-        more = {"verdict": verdict.to_json()} if verdict else {}
         self.enter("rolling-back", reason, level=_LEVELS[ending], **more)
 
     def pause(self, why: PauseReason, reason: str) -> None:

@@ -34,6 +34,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "serving/actuator.py",
         "serving/runtime/model.py",
         "policies/releases/manifest.py",
+        "policies/ledger/store.py",
     ):
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).write_text(f"# {file}\n")

@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.blueprint import Controller, ModelRelease, ModelReleaseArgs
+from components.blueprint import Controller, ModelRelease, ModelReleaseArgs, Step, Strategy
 
 pytestmark = [
     pytest.mark.engine,
@@ -16,26 +16,32 @@ pytestmark = [
 
 
 class Rollouts:
-    """A rollout controller that promotes at once, but for version 2, which it fails."""
+    """A rollout controller that promotes at once, but for version 2, which it rolls back."""
 
     def __init__(self) -> None:
         self.served: dict[str, Any] | None = None
         self.rollout: dict[str, Any] | None = None
+        self.quarantined: dict[str, str] = {}
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         if method == "PUT":
             good = body["version"] != "2"
             self.served = {"version": body["version"], "digest": body["digest"]} if good else self.served
-            steps = [{"message": f"version {body['version']} is loaded"}]
+            messages = [{"seq": 1, "at": "", "text": f"version {body['version']} is loaded"}]
             state = (
-                {"state": "promoted", "reason": ""} if good else {"state": "failed", "reason": "replica 1: no memory"}
+                {"state": "promoted", "reason": ""}
+                if good
+                else {"state": "rolled-back", "reason": "replica 1: no memory"}
             )
-            self.rollout = {"id": f"r{body['version']}", "steps": steps, **state}
-            return 202, {"rollout": {"id": self.rollout["id"], "state": "progressing"}}
+            if not good:
+                self.quarantined[body["digest"]] = "replica 1: no memory"
+            self.rollout = {"id": f"r{body['version']}", "messages": messages, **state}
+            return 202, {"rollout": {"id": self.rollout["id"], "state": "starting"}}
         if method == "DELETE":
             self.served = self.rollout = None
             return 200, {}
-        return (200, {"served": self.served, "rollout": self.rollout}) if self.rollout else (404, {})
+        seen = {"served": self.served, "rollout": self.rollout, "quarantined": self.quarantined}
+        return (200, seen) if self.rollout else (404, {})
 
 
 def release(version: str, url: str) -> None:
@@ -48,7 +54,14 @@ def release(version: str, url: str) -> None:
         "passed": True,
     }
     controller = Controller(url=url, token="letmein-letmein")
-    args = ModelReleaseArgs(model="churn", version="latest", group="shared", controller=controller, candidate=candidate)
+    args = ModelReleaseArgs(
+        model="churn",
+        version="latest",
+        group="shared",
+        controller=controller,
+        candidate=candidate,
+        strategy=Strategy(kind="canary", steps=[Step(weight=5, minutes=1), Step(weight=50, minutes=10)]),
+    )
     pulumi.export("served", ModelRelease("churn", args).served)
 
 
@@ -56,12 +69,13 @@ def test_release_shows_its_steps_and_a_failed_one_leaves_the_old_version(
     project: Any, neighbour: Callable[..., Any]
 ) -> None:
     controller = Rollouts()
-    url = neighbour(controller.answer).url
+    server = neighbour(controller.answer)
+    url = server.url
     project.program = lambda: release("1", url)
     first, again = project.up(), project.up()
 
     project.program = lambda: release("2", url)
-    failed = project.up()
+    planned, failed, warned, kept = project.preview(), project.up(), project.preview(), project.up()
     project.program = lambda: release("1", url)
     unchanged = project.up()
     served = project.stack().outputs()["served"].value
@@ -71,7 +85,12 @@ def test_release_shows_its_steps_and_a_failed_one_leaves_the_old_version(
     assert "version 1 is loaded" in first.text
     assert again.changes == {"same": 2}, again.text
     assert failed.failed
-    assert "version 2 was not promoted: replica 1: no memory. Version 1 is still served" in failed.text
+    assert "plan: version 2 in place of version 1, canary" in planned.text
+    assert "step 2 of 2: 50 % of the traffic, until 10 min" in planned.text
+    assert "version 2 was rolled back: replica 1: no memory. Version 1 is still served" in failed.text
+    assert "is quarantined and not rolled out again: replica 1: no memory" in warned.text
+    assert kept.failed
+    assert [body["version"] for method, _path, body in server.requests if method == "PUT"] == ["1", "2"]
     assert unchanged.changes == {"same": 2}, unchanged.text
     assert served == {"version": "1", "digest": "sha256:" + "1" * 64}
     assert "letmein" not in project.state_text() + first.text + failed.text

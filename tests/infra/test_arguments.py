@@ -1,6 +1,7 @@
 """From settings to the arguments of the platform, and the look-up of what was installed before."""
 
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
@@ -8,7 +9,9 @@ from components.platform import PlatformArgs
 from infra import installed
 from infra.arguments import platform_args
 from infra.engine.errors import EngineError
-from infra.settings import Settings
+from infra.settings import Settings, SettingsError
+from infra.settings import model as stated_model
+from serving.rollout import strategy as rollout
 
 
 def args(**stated: object) -> PlatformArgs:
@@ -50,11 +53,63 @@ def test_models_keep_what_the_stack_states() -> None:
     assert model.params == {"depth": 3}
 
 
-def test_strategy_keeps_its_steps() -> None:
-    strategy = {"kind": "canary", "steps": [{"weight": 10, "minutes": 5}], "bakeMinutes": 30}
+def wire(**strategy: object) -> dict[str, object]:
     (model,) = args(models={"churn": {"folder": "training/x", "strategy": strategy}}).models
+    return model.strategy.wire()
 
-    assert model.strategy.wire() == {"kind": "canary", "steps": [{"weight": 10, "minutes": 5}], "bakeMinutes": 30}
+
+def test_strategy_keeps_what_the_stack_states() -> None:
+    stated = {
+        "kind": "canary",
+        "steps": [{"weight": 10, "minutes": 5, "gate": True}, {"weight": 50, "requests": 1000}],
+        "bakeMinutes": 30,
+        "then": "gate",
+        "limits": {"latencyRatio": 2.0},
+        "after": {"action": "alert"},
+    }
+
+    assert wire(**stated) == stated
+
+
+def test_steps_that_are_not_stated_are_written_out_for_the_preview() -> None:
+    steps = [{"weight": 5, "minutes": 5}, {"weight": 25, "minutes": 5}, {"weight": 50, "minutes": 5}]
+
+    assert wire(kind="canary") == {"kind": "canary", "steps": steps, "bakeMinutes": 10}
+    assert wire() == {"kind": "all-at-once", "bakeMinutes": 0}
+
+
+@pytest.mark.parametrize("kind", get_args(rollout.Kind))
+def test_rollout_reads_what_the_settings_write(kind: str) -> None:
+    read = rollout.Strategy.model_validate(wire(kind=kind))
+
+    assert read.plan() == rollout.Strategy.model_validate({"kind": kind}).plan()
+    assert read.limits == rollout.Limits()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (stated_model.Limits, rollout.Limits),
+        (stated_model.Evidence, rollout.Evidence),
+        (stated_model.Deadlines, rollout.Deadlines),
+        (stated_model.AfterPromotion, rollout.AfterPromotion),
+        (stated_model.Step, rollout.Step),
+    ],
+)
+def test_settings_document_the_defaults_that_the_rollout_has(ours: Any, theirs: Any) -> None:
+    assert ours().model_dump(by_alias=True) == theirs().model_dump(by_alias=True)
+
+
+def test_pinned_version_brings_its_manifest(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"models": {"churn": {"folder": "training/x", "version": 3}}})
+    without = platform_args(settings, project=tmp_path, stack="dev", python="p", prometheus="p")
+    file = tmp_path / "stacks" / "releases" / "churn" / "3.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("model: churn\n")
+
+    assert without.models[0].manifest is None
+    with pytest.raises(SettingsError, match=r"digest: Field required \(in stacks/releases/churn/3\.yaml\)"):
+        platform_args(settings, project=tmp_path, stack="dev", python="p", prometheus="p")
 
 
 def test_models_come_in_the_order_of_their_names() -> None:

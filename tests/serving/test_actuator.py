@@ -6,8 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.actuator import Actuator
+from serving.actuator import Actuator, condition
 from serving.config import read
+from serving.runtime.artifact import content_digest
 
 
 class FakeServe:
@@ -40,7 +41,7 @@ class World:
         self.actuator = self.start()
 
     def start(self) -> Actuator:
-        return Actuator(str(self.path), read(self.path), self.serve, lambda *arguments: arguments)
+        return Actuator(str(self.path), read(self.path), self.serve, lambda *a: a, lambda *a: a)
 
     def write(self, groups: list[str], **changes: Any) -> None:
         routes = {"shared": "/v2"}
@@ -74,7 +75,8 @@ def unused(monkeypatch: pytest.MonkeyPatch, models: dict[str, Any] | None) -> No
     def get(*arguments: Any, **options: Any) -> Any:
         if models is None:
             raise httpx.ConnectError("refused")
-        answer = SimpleNamespace(json=lambda: {"models": models})
+        entries = {name: {"candidates": []} | entry for name, entry in models.items()}
+        answer = SimpleNamespace(json=lambda: {"models": entries})
         answer.raise_for_status = lambda: answer
         return answer
 
@@ -140,6 +142,78 @@ def test_applications_that_are_no_groups_are_left_alone(world: World, monkeypatc
     world.serve.applications["candidate"] = SimpleNamespace(status="RUNNING", deployments={"arm": None})
     unused(monkeypatch, {})
     assert world.step() == []
+
+
+FILES = {"model.onnx": "0" * 64}
+DIGEST = content_digest(FILES)
+CANDIDATE = {
+    "name": "candidate-flight-2",
+    "role": "canary",
+    "version": "2",
+    "digest": DIGEST,
+    "source": "file:/x",
+    "files": FILES,
+    "group": "shared",
+}
+
+
+def test_candidate_is_deployed_once_reported_and_removed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(httpx, "post", lambda _url, **options: told.append(options["json"]["applications"]))
+    world.step()
+    unused(monkeypatch, {"flight": {"group": "shared", "candidates": [CANDIDATE]}})
+    assert world.step() == ["run candidate-flight-2 None"]
+    assert world.actuator.busy
+    assert world.step() == []
+    ready = {"status": "ready", "reason": "", "fault": "platform", "digest": DIGEST}
+    assert told[-1] == {"candidate-flight-2": ready}
+    unused(monkeypatch, {"flight": {"group": "shared", "candidates": []}})
+    assert world.step() == ["delete candidate-flight-2"]
+    assert not world.actuator.busy
+
+
+def test_candidate_is_left_alone_while_control_does_not_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.step()
+    world.serve.applications["candidate-flight-2"] = SimpleNamespace(status="RUNNING", deployments={})
+    unused(monkeypatch, None)
+    assert world.step() == []
+
+
+def test_candidate_with_other_content_under_the_same_name_is_deployed_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(httpx, "post", lambda *_arguments, **_options: None)
+    world.step()
+    unused(monkeypatch, {"flight": {"group": "shared", "candidates": [CANDIDATE]}})
+    world.step()
+    files = {"model.onnx": "1" * 64}
+    other = CANDIDATE | {"files": files, "digest": content_digest(files)}
+    unused(monkeypatch, {"flight": {"group": "shared", "candidates": [other]}})
+    assert world.step() == ["run candidate-flight-2 None"]
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "expected"),
+    [
+        ("DEPLOYING", "", ("starting", "platform", "")),
+        ("ApplicationStatus.RUNNING", "", ("ready", "platform", "")),
+        ("UNHEALTHY", "the actor died", ("unhealthy", "model", "the actor died")),
+        (
+            "DEPLOY_FAILED",
+            "Traceback\nserving.candidate.CandidateError: the model cannot be loaded: bad graph\n",
+            ("failed", "model", "the model cannot be loaded: bad graph"),
+        ),
+        (
+            "DEPLOY_FAILED",
+            "serving.candidate.CandidateError: the platform is at fault: registry away",
+            ("failed", "platform", "the platform is at fault: registry away"),
+        ),
+        ("DEPLOY_FAILED", "", ("failed", "platform", "Serve gives no reason")),
+    ],
+)
+def test_condition_says_whose_fault_it_is(status: str, message: str, expected: tuple[str, str, str]) -> None:
+    found = condition(status, message)
+    assert (found["status"], found["fault"], found["reason"]) == expected
 
 
 def test_failed_deployment_is_tried_again_after_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

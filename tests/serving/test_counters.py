@@ -20,6 +20,7 @@ def test_batch_holds_what_was_added_since_the_last_one() -> None:
             }
         ],
         "dropped": {"m": 3},
+        "arms": [],
     }
     counters.acknowledge(1)
     slot.observe(99)

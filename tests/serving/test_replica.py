@@ -16,6 +16,7 @@ from serving.runtime.artifact import content_digest, file_hashes
 
 Make = Callable[..., Path]
 KEY = "snapshot-key-of-16"
+ENDED = ("promoted", "rolled-back", "aborted", "failed", "superseded")
 ROW = {"distance": 600, "hour": 9, "carrier": "UA"}
 
 
@@ -78,7 +79,7 @@ class World:
         return dict(found["rollout"])
 
     async def settled(self, name: str = "small") -> dict[str, Any]:
-        await eventually(lambda: self.rollout(name)["state"] != "progressing")
+        await eventually(lambda: self.rollout(name)["state"] in ENDED)
         return self.rollout(name)
 
 

@@ -7,8 +7,10 @@ import pytest
 
 from infra.provider import model_release
 from infra.provider.codec import UNKNOWN, Properties, plain
-from infra.provider.model_release import ModelReleaseResource, Release, describe, drift, resolve
-from infra.provider.resource import Difference, ResourceError
+from infra.provider.model_release import ModelReleaseResource, drift
+from infra.provider.release_controller import person, progress_of, quarantined
+from infra.provider.release_inputs import Release, plan, resolve
+from infra.provider.resource import Call, CancelledError, Difference, ResourceError
 
 DIGEST = "sha256:" + "a" * 64
 CANDIDATE = {
@@ -47,16 +49,15 @@ def test_latest_is_what_the_training_job_made() -> None:
 
     assert isinstance(release, Release)
     assert release.identity() == {"version": "3", "digest": DIGEST}
-    assert release.approval == {"kind": "evaluation", "run": "r1", "commit": "c1"}
+    assert release.manifest is None
 
 
 def test_pinned_version_is_what_its_manifest_says() -> None:
-    release = resolve(
-        {"model": "churn", "version": "3", "manifest": MANIFEST | {"approvals": [{"role": "model-risk"}]}}
-    )
+    manifest = MANIFEST | {"approvals": [{"role": "model-risk"}]}
+    release = resolve({"model": "churn", "version": "3", "manifest": manifest})
 
     assert isinstance(release, Release)
-    assert release.approval == {"kind": "manifest", "run": "r1", "approvals": [{"role": "model-risk"}]}
+    assert release.manifest == manifest
 
 
 def test_version_that_was_just_trained_can_be_pinned_without_a_manifest() -> None:
@@ -101,25 +102,37 @@ def test_check_refuses_what_cannot_succeed() -> None:
     assert waiting == []
 
 
-def test_strategies_that_split_traffic_are_refused_for_now() -> None:
-    strategy = {"kind": "canary", "steps": [{"weight": 10, "minutes": 5}], "bakeMinutes": 60}
+@pytest.mark.parametrize(
+    ("strategy", "problem"),
+    [
+        ({"kind": "rainbow"}, "`strategy.kind` is 'rainbow'"),
+        ({"kind": "canary", "steps": [{"weight": 101}]}, "`strategy.steps[0].weight` is 101"),
+        ({"kind": "canary", "then": "hope"}, "`strategy.then` is 'hope'"),
+        ({"kind": "canary", "bake": 3}, "`strategy.bake` is not known"),
+    ],
+)
+def test_strategy_that_makes_no_sense_is_refused(strategy: dict[str, Any], problem: str) -> None:
     given = {"model": "churn", "version": "latest", "group": "shared", "controller": {"url": "http://a", "token": "t"}}
 
     _inputs, problems = ModelReleaseResource().check(given | {"candidate": CANDIDATE, "strategy": strategy})
 
     assert len(problems) == 1
-    assert problems[0].startswith("`strategy.kind` is canary")
+    assert problems[0].startswith(problem)
 
 
 @pytest.mark.parametrize(
     ("state", "wait", "again"),
     [
         ("promoted", True, False),
-        ("failed", True, False),
+        ("rolled-back", True, False),
+        ("aborted", True, False),
         ("missing", True, True),
         ("missing", False, True),
-        ("progressing", True, True),
-        ("progressing", False, False),
+        ("step", True, True),
+        ("paused", True, True),
+        ("baking", True, True),
+        ("step", False, False),
+        ("", True, False),
     ],
 )
 def test_last_look_asks_for_another_go_unless_the_controller_decided(state: str, wait: bool, again: bool) -> None:
@@ -143,85 +156,240 @@ def test_preview_tells_what_latest_resolves_to_when_it_is_known() -> None:
     assert unknown["resolved"] is UNKNOWN
 
 
-@pytest.mark.parametrize(
-    ("step", "line"),
-    [
-        ("loading", "loading"),
-        ({"message": "1 of 2 ready", "at": 3}, "1 of 2 ready"),
-        ({"name": "load", "at": 3}, "name load, at 3"),
-    ],
-)
-def test_step_is_one_line(step: object, line: str) -> None:
-    assert describe(step) == line
+CANARY = {
+    "kind": "canary",
+    "steps": [{"weight": 5, "minutes": 10}, {"weight": 50, "requests": 1000, "gate": True}],
+    "bakeMinutes": 30,
+    "then": "gate",
+}
+
+
+def test_plan_names_every_step_in_order() -> None:
+    assert plan(CANARY) == [
+        "start the candidate and let it answer the smoke set",
+        "step 1 of 2: 5 % of the traffic, until 10 min",
+        "step 2 of 2: 50 % of the traffic, until 1000 requests and a person says `resume`",
+        "wait for `./mlops release promote`",
+        "promote: all traffic to the new version",
+        "bake 30 min with the previous version warm, rolled back by itself if it goes bad",
+    ]
+
+
+def test_plan_of_an_observation_does_not_promote() -> None:
+    shadow = plan({"kind": "shadow", "steps": [{"mirror": 100, "minutes": 30}], "then": "stop"})
+
+    assert shadow[1:] == [
+        "step 1 of 1: a copy of 100 % of the traffic, until 30 min",
+        "end without promotion: this rollout only observes",
+    ]
+
+
+SERVING_2 = {"served": {"version": "2", "digest": "sha256:2"}, "quarantined": {}}
+
+
+def test_preview_explains_the_rollout() -> None:
+    lines = ModelReleaseResource().explain(wanted(strategy=CANARY), SERVING_2)
+
+    assert lines[0] == "plan: version 3 in place of version 2, canary"
+    assert lines[2] == "  2. step 1 of 2: 5 % of the traffic, until 10 min"
+
+
+def test_preview_says_that_a_quarantined_version_stays_away() -> None:
+    (line,) = ModelReleaseResource().explain(wanted(), SERVING_2 | {"quarantined": {DIGEST: "7 % errors"}})
+
+    assert "version 3" in line
+    assert "quarantined and not rolled out again: 7 % errors" in line
+    assert "./mlops release revert churn" in line
+
+
+def test_preview_explains_nothing_when_the_version_is_served() -> None:
+    assert ModelReleaseResource().explain(wanted(), {"served": {"version": "3", "digest": DIGEST}}) == []
+
+
+def test_preview_before_training_names_no_version() -> None:
+    lines = ModelReleaseResource().explain(wanted() | {"candidate": UNKNOWN, "version": UNKNOWN}, SERVING_2)
+
+    assert lines[0] == "plan: the version that training makes in place of version 2, all-at-once"
+
+
+def test_progress_is_one_line_with_both_arms() -> None:
+    line = progress_of(
+        {
+            "state": "step",
+            "step": 2,
+            "steps": 3,
+            "weight": 2500,
+            "counts": {
+                "candidate": {"requests": 1204, "errors": 3, "invalid": 1, "p99Ms": 9.12},
+                "stable": {"requests": 3600, "errors": 0, "invalid": 0, "p99Ms": None},
+            },
+        }
+    )
+
+    assert line == (
+        "step 2 of 3 · 25 % of the traffic · candidate 1,204 requests, 3 errors, 1 invalid, p99 9.12 ms"
+        " · stable 3,600 requests, 0 errors"
+    )
+
+
+@pytest.mark.parametrize("listed", [{DIGEST: "errors"}, [{"digest": DIGEST, "reason": "errors"}]])
+def test_quarantine_is_read_in_either_form(listed: object) -> None:
+    assert quarantined({"quarantined": listed}) == {DIGEST: "errors"}
 
 
 # --- with a controller ---------------------------------------------------------------------------------------------
 
 
 class Controller:
-    """A rollout controller whose rollouts end as told, after being asked about twice."""
+    """A rollout controller that goes through a canary's states, one at each look, to the end that it is told."""
 
     def __init__(self, end: str = "promoted", served: dict[str, Any] | None = None) -> None:
         self.end = end
         self.served = served
-        self.model: dict[str, Any] | None = None
-        self.asked = 0
+        self.rollout: dict[str, Any] | None = None
+        self.quarantined: dict[str, str] = {}
+        self.number = 0
+        self.commands: list[tuple[str, Any]] = []
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         if method == "PUT":
-            self.model = {"id": "r7", "state": "progressing", "reason": "", "steps": []}
-            self.wanted = {"version": body["version"], "digest": body["digest"]}
-            self.asked = 0
-            return 202, {"rollout": {"id": "r7", "state": "progressing"}}
-        if self.model is None:
-            return 404, {"error": "no such model"}
+            return self._release(body)
         if method == "DELETE":
-            self.model = None
+            known, self.rollout, self.served = self.rollout, None, None
+            return (200, {}) if known else (404, {"error": "no such model"})
+        if method == "POST":
+            self.commands.append((path.rsplit("/", 1)[-1], body))
+            assert self.rollout is not None
+            self.rollout |= {"state": "aborted", "reason": body["reason"]}
             return 200, {}
-        self.asked += 1
-        self.model["steps"] = [f"replica {number} loaded" for number in range(1, self.asked + 1)]
-        if self.asked == 2:
-            self.model |= {"state": self.end, "reason": "" if self.end == "promoted" else "digest does not match"}
-            self.served = self.wanted if self.end == "promoted" else self.served
-        return 200, {"model": "churn", "group": "shared", "served": self.served, "rollout": self.model}
+        if self.rollout is None and self.served is None:
+            return 404, {"error": "no such model"}
+        self._advance()
+        return 200, {
+            "model": "churn",
+            "group": "shared",
+            "served": self.served,
+            "rollout": self.rollout,
+            "quarantined": self.quarantined,
+        }
+
+    def _release(self, body: Any) -> tuple[int, Any]:
+        self.wanted = {"version": body["version"], "digest": body["digest"]}
+        if body["digest"] in self.quarantined:
+            return 422, {"error": "refused", "reasons": ["quarantined", "only a new approval lifts it"]}
+        self.number += 1
+        self.states = ["starting", "smoke", "step", "step", self.end]
+        self.rollout = {"id": f"r{self.number}", "state": "starting", "reason": "", "messages": [], "counts": {}}
+        return 202, {"rollout": {"id": self.rollout["id"], "state": "starting"}}
+
+    def _advance(self) -> None:
+        if self.rollout is None or self.rollout["state"] in ("promoted", "rolled-back", "aborted", "failed"):
+            return
+        state = self.states.pop(0) if len(self.states) > 1 else self.end
+        if state != self.rollout["state"] or state == "step":
+            messages = self.rollout["messages"]
+            messages.append({"seq": len(messages) + 1, "at": "2026-11-20T09:00:00Z", "text": f"now {state}"})
+        self.rollout["state"] = state
+        if state == "promoted":
+            self.served = self.wanted
+        if state == "rolled-back":
+            self.rollout |= {
+                "reason": "errors: 20 % against 0.1 %",
+                "counts": {"candidate": {"requests": 14, "errors": 3}, "stable": {"requests": 260, "errors": 0}},
+            }
+            self.quarantined[self.wanted["digest"]] = "errors: 20 % against 0.1 %"
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_release, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(model_release, "POLL_SECONDS", 0.01)
 
 
-def test_create_follows_the_rollout_to_its_promotion(told: Any, neighbour: Callable[..., Any]) -> None:
+def test_create_follows_the_rollout_to_its_promotion(
+    told: Any, neighbour: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLOPS_PERSON", "asha@example.com")
     server = neighbour(Controller().answer)
 
-    identity, outputs = ModelReleaseResource().create(told.call(), wanted(server.url))
+    identity, outputs = ModelReleaseResource().create(told.call(), wanted(server.url, strategy=CANARY))
 
     assert identity == "churn"
     assert outputs == {
         "resolved": {"version": "3", "digest": DIGEST},
         "served": {"version": "3", "digest": DIGEST},
-        "rollout": {"id": "r7", "state": "promoted", "reason": ""},
+        "rollout": {"id": "r1", "state": "promoted", "reason": ""},
+        "quarantined": {},
     }
-    assert told.lasting == ["replica 1 loaded", "replica 2 loaded"]
-    method, path, body = server.requests[0]
-    assert (method, path) == ("PUT", "/v1/models/churn/release")
-    assert body == {
-        "version": "3",
-        "digest": DIGEST,
-        "source": "models:/churn/3",
-        "files": {"model.onnx": "b" * 64},
-        "group": "shared",
-        "strategy": {"kind": "all-at-once"},
-        "approval": {"kind": "evaluation", "run": "r1", "commit": "c1"},
-    }
+    assert told.lasting == ["now smoke", "now step", "now step", "now promoted"]
+    (put,) = [(path, body) for method, path, body in server.requests if method == "PUT"]
+    assert put == (
+        "/v1/models/churn/release",
+        {
+            "version": "3",
+            "digest": DIGEST,
+            "source": "models:/churn/3",
+            "files": {"model.onnx": "b" * 64},
+            "group": "shared",
+            "strategy": CANARY,
+            "manifest": None,
+            "approval": None,
+            "requestedBy": "asha@example.com",
+        },
+    )
     assert {headers["authorization"] for headers in server.headers} == {"Bearer letmein"}
 
 
-def test_failed_rollout_fails_with_its_reason_and_says_what_is_served(told: Any, neighbour: Callable[..., Any]) -> None:
-    server = neighbour(Controller("failed", served={"version": "2", "digest": "sha256:2"}).answer)
+def test_manifest_is_handed_over_as_it_is(told: Any, neighbour: Callable[..., Any]) -> None:
+    server = neighbour(Controller().answer)
 
-    with pytest.raises(ResourceError, match=r"version 3 was not promoted: digest does not match\. Version 2 is still"):
+    ModelReleaseResource().create(told.call(), wanted(server.url, version="3", candidate=None, manifest=MANIFEST))
+
+    (body,) = [body for method, _path, body in server.requests if method == "PUT"]
+    assert body["manifest"] == MANIFEST
+    assert body["approval"] is None
+
+
+def test_person_is_the_account_where_nobody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLOPS_PERSON", raising=False)
+    monkeypatch.setenv("LOGNAME", "asha")
+
+    assert person().startswith("asha@")
+
+
+def test_rollback_fails_with_its_reason_and_says_what_is_served(told: Any, neighbour: Callable[..., Any]) -> None:
+    server = neighbour(Controller("rolled-back", served={"version": "2", "digest": "sha256:2"}).answer)
+
+    with pytest.raises(ResourceError) as failure:
         ModelReleaseResource().update(told.call(), wanted(server.url), wanted(server.url), {})
+
+    text = str(failure.value)
+    assert "version 3 was rolled back: errors: 20 % against 0.1 %" in text
+    assert "candidate 14 requests, 3 errors" in text
+    assert "Version 2 is still served, and version 3 is quarantined" in text
+    assert "./mlops release revert churn" in text
+
+
+def test_quarantined_version_is_not_asked_for_again(told: Any, neighbour: Callable[..., Any]) -> None:
+    controller = Controller("rolled-back", served={"version": "2", "digest": "sha256:2"})
+    server = neighbour(controller.answer)
+    with pytest.raises(ResourceError, match="rolled back"):
+        ModelReleaseResource().update(told.call(), wanted(server.url), {}, {})
+
+    with pytest.raises(ResourceError, match="is quarantined and not rolled out again: errors: 20 %"):
+        ModelReleaseResource().update(told.call(), wanted(server.url), {}, {})
+
+    assert controller.number == 1
+
+
+def test_whether_a_manifest_lifts_a_quarantine_is_the_controllers_word(
+    told: Any, neighbour: Callable[..., Any]
+) -> None:
+    controller = Controller(served={"version": "2", "digest": "sha256:2"})
+    controller.quarantined[DIGEST] = "errors"
+    pinned = wanted(neighbour(controller.answer).url, version="3", candidate=None, manifest=MANIFEST)
+
+    with pytest.raises(ResourceError, match="refuses version 3, 422: quarantined; only a new approval lifts it"):
+        ModelReleaseResource().update(told.call(), pinned, {}, {})
 
 
 def test_without_wait_the_rollout_goes_on_alone(told: Any, neighbour: Callable[..., Any]) -> None:
@@ -229,39 +397,86 @@ def test_without_wait_the_rollout_goes_on_alone(told: Any, neighbour: Callable[.
 
     outputs = ModelReleaseResource().create(told.call(), wanted(server.url, wait=False))[1]
 
-    assert outputs["rollout"]["state"] == "progressing"
+    assert outputs["rollout"]["state"] == "starting"
     assert outputs["served"] is None
 
 
-def test_rollout_that_does_not_end_in_time_says_that_it_goes_on(told: Any, neighbour: Callable[..., Any]) -> None:
-    controller = Controller("progressing")
+def test_rollout_that_does_not_end_in_time_goes_on_and_the_next_up_follows_it(
+    told: Any, neighbour: Callable[..., Any]
+) -> None:
+    controller = Controller("paused")
     server = neighbour(controller.answer)
+    resource = ModelReleaseResource()
 
-    with pytest.raises(ResourceError, match="has not ended within 1 s; it goes on"):
-        ModelReleaseResource().create(told.call(), wanted(server.url, timeoutSeconds=1))
+    with pytest.raises(ResourceError, match=r"has not ended within 1 s \(paused.*the next `up` follows it"):
+        resource.create(told.call(), wanted(server.url, timeoutSeconds=1))
+    seen = resource.read(told.call(), wanted(server.url), {})
+
+    assert resource.diff(wanted(server.url), seen, wanted(server.url)) == Difference(update=("rollout",))
+
+
+def test_other_release_that_takes_over_ends_the_wait(told: Any, neighbour: Callable[..., Any]) -> None:
+    controller = Controller("step", served={"version": "2", "digest": "sha256:2"})
+
+    def answer(method: str, path: str, body: Any) -> tuple[int, Any]:
+        status, content = controller.answer(method, path, body)
+        if method == "GET" and controller.rollout and len(controller.rollout["messages"]) > 2:
+            controller.rollout["id"] = "r9"
+        return status, content
+
+    with pytest.raises(ResourceError, match=r"another release took over \(rollout r9\)\. Version 2 is still served"):
+        ModelReleaseResource().update(told.call(), wanted(neighbour(answer).url), {}, {})
+
+
+@pytest.mark.parametrize(("on_interrupt", "commands"), [("leave", []), ("abort", ["abort"])])
+def test_interrupt_leaves_or_aborts_the_rollout_as_asked(
+    on_interrupt: str, commands: list[str], neighbour: Callable[..., Any]
+) -> None:
+    controller = Controller("step")
+    call = Call("churn", lambda text, brief: None)
+    given = wanted(neighbour(controller.answer).url, onInterrupt=on_interrupt)
+    # The first message of the rollout is where the person gives up.
+    call.report = lambda text, brief: call.cancelled.set() if "step" in text else None
+
+    with pytest.raises(CancelledError):
+        ModelReleaseResource().update(call, given, {}, {})
+
+    assert [command for command, _body in controller.commands] == commands
 
 
 def test_refusal_is_told_with_the_controllers_reason(told: Any, neighbour: Callable[..., Any]) -> None:
-    server = neighbour(lambda method, path, body: (409, {"error": "digest is quarantined"}))
+    server = neighbour(lambda method, path, body: (409, {"error": "busy"}) if method == "PUT" else (404, {}))
 
-    with pytest.raises(ResourceError, match="refuses version 3, 409: digest is quarantined"):
+    with pytest.raises(ResourceError, match="refuses version 3, 409: busy"):
         ModelReleaseResource().create(told.call(), wanted(server.url))
 
 
-def test_read_records_what_is_served(told: Any, neighbour: Callable[..., Any]) -> None:
+def test_read_records_what_is_served_and_says_when_it_is_not_what_was_asked_for(
+    told: Any, neighbour: Callable[..., Any]
+) -> None:
     controller = Controller()
     server = neighbour(controller.answer)
     state = ModelReleaseResource().create(told.call(), wanted(server.url))[1]
     controller.served = {"version": "2", "digest": "sha256:2", "files": {}}
+    assert controller.rollout is not None
+    controller.rollout |= {"state": "rolled-back", "reason": "accuracy fell"}
+    told.lasting.clear()
 
     seen = ModelReleaseResource().read(told.call(), wanted(server.url), state)
 
     assert seen["served"] == {"version": "2", "digest": "sha256:2"}
     assert seen["resolved"] == {"version": "3", "digest": DIGEST}
+    (line,) = told.lasting
+    assert line.startswith("version 2 is served, not version 3 as stated: accuracy fell")
 
 
 def test_read_keeps_what_was_known_when_nobody_answers(told: Any, free_port: int) -> None:
-    state = {"served": {"version": "3"}, "rollout": {"state": "promoted"}, "resolved": {"version": "3"}}
+    state = {
+        "served": {"version": "3"},
+        "rollout": {"state": "promoted"},
+        "resolved": {"version": "3"},
+        "quarantined": {},
+    }
 
     assert ModelReleaseResource().read(told.call(), wanted(f"http://127.0.0.1:{free_port}"), state) == state
 
@@ -271,7 +486,7 @@ def test_model_that_the_controller_lost_is_released_again(told: Any, neighbour: 
     server = neighbour(controller.answer)
     resource = ModelReleaseResource()
     state = resource.create(told.call(), wanted(server.url))[1]
-    controller.model = None
+    controller.rollout = controller.served = None
 
     seen = resource.read(told.call(), wanted(server.url), state)
 
@@ -287,4 +502,4 @@ def test_delete_withdraws_and_does_not_mind_when_it_is_gone(told: Any, neighbour
     ModelReleaseResource().delete(told.call(), wanted(server.url), {})
     ModelReleaseResource().delete(told.call(), wanted(server.url), {})
 
-    assert controller.model is None
+    assert controller.rollout is None

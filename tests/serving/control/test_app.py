@@ -40,7 +40,7 @@ async def release(client: httpx.AsyncClient, **changes: Any) -> httpx.Response:
 async def test_release_is_followed_until_it_is_promoted(client: httpx.AsyncClient) -> None:
     started = await release(client, strategy={"kind": "all-at-once"}, approval=None)
     assert started.status_code == 202
-    assert started.json()["rollout"]["state"] == "progressing"
+    assert started.json()["rollout"]["state"] == "starting"
     for body in (report(), report(serving=True)):
         assert (await client.post("/v1/replicas/r1", json=body, headers=REPLICA)).json() == {"acknowledged": 0}
     found = (await client.get("/v1/models/flight", headers=ADMIN)).json()
@@ -62,7 +62,7 @@ async def test_long_poll_answers_when_something_changes(client: httpx.AsyncClien
     await release(client)
     state = (await asyncio.wait_for(waiting, 5)).json()
     assert state["generation"] == 1
-    assert state["models"]["flight"]["candidate"]["version"] == "1"
+    assert state["models"]["flight"]["next"]["version"] == "1"
     assert state["models"]["flight"]["stable"] is None
 
 
@@ -85,12 +85,20 @@ async def test_state_of_an_older_generation_is_given_at_once(client: httpx.Async
         ("DELETE", "/v1/models/flight"),
         ("GET", "/v1/state"),
         ("POST", "/v1/replicas/r1"),
+        ("POST", "/v1/applications"),
+        ("POST", "/v1/models/flight/rollout/abort"),
+        ("POST", "/v1/models/flight/approvals"),
+        ("GET", "/v1/models/flight/history"),
+        ("GET", "/v1/audit/entries"),
+        ("GET", "/v1/audit/export"),
+        ("GET", "/v1/audit/serving"),
+        ("POST", "/v1/audit/verify"),
     ],
 )
 async def test_everything_but_health_and_metrics_needs_its_token(
     client: httpx.AsyncClient, method: str, path: str
 ) -> None:
-    wrong = REPLICA if "models" in path else {"authorization": "Bearer x"}
+    wrong = REPLICA if "models" in path or "audit" in path else {"authorization": "Bearer x"}
     for headers in ({}, wrong):
         answer = await client.request(method, path, headers=headers, json={})
         assert answer.status_code == 401
@@ -110,7 +118,12 @@ async def test_replica_reports_need_the_replicas_token(client: httpx.AsyncClient
         ({"version": 1}, "release.version: expected a non-empty string"),
         ({"group": ""}, "release.group"),
         ({"colour": 1}, "colour: unknown key; allowed: approval, digest"),
-        ({"strategy": {"kind": "canary"}}, "'canary' is not available here yet; allowed: all-at-once"),
+        ({"strategy": {"kind": "canary", "steps": [{"weight": 100}]}}, "strategy: a step's weight is below 100"),
+        ({"strategy": {"kind": "red-green"}}, "strategy.kind: Input should be"),
+        ({"version": "0"}, "version '0': expected a whole number above 0"),
+        ({"approval": {}}, "approval: an approval is of a manifest"),
+        ({"manifest": {}}, "manifest: model: Field required"),
+        ({"requestedBy": "A B"}, "by: expected a name without spaces"),
         ({"strategy": "canary"}, "strategy: expected an object"),
     ],
 )
@@ -172,3 +185,58 @@ async def test_metrics_page_can_be_parsed_and_adds_up(client: httpx.AsyncClient)
     assert value("mlops_model_version_info", **info) == 1
     assert value("mlops_control_generation") == 3
     assert families["mlops_prediction_latency_seconds"].type == "histogram"
+
+
+async def command(client: httpx.AsyncClient, name: str, **body: Any) -> httpx.Response:
+    return await client.post(f"/v1/models/flight/rollout/{name}", json=body, headers=ADMIN)
+
+
+async def test_commands_say_what_is_possible(client: httpx.AsyncClient) -> None:
+    assert (await command(client, "abort")).status_code == 404
+    await release(client, strategy={"kind": "canary"}, requestedBy="ann")
+    assert (await command(client, "explode")).status_code == 404
+    refused = await command(client, "promote", by="ann")
+    assert refused.status_code == 409
+    assert refused.json()["error"].endswith("while it is starting; possible now: abort, rollback")
+    assert (await command(client, "abort", by="a b")).status_code == 422
+    done = await command(client, "abort", by="ann", reason="mistake")
+    assert done.status_code == 200
+    assert (done.json()["rollout"]["state"], done.json()["rollout"]["reason"]) == ("aborted", "abort by ann: mistake")
+    assert (await command(client, "abort", by="ann")).status_code == 409
+
+
+async def test_candidates_are_published_and_reported(client: httpx.AsyncClient) -> None:
+    await release(client)
+    for body in (report(), report(serving=True)):
+        await client.post("/v1/replicas/r1", json=body, headers=REPLICA)
+    files = {"model.onnx": "1" * 64}
+    await release(client, version="2", files=files, digest=content_digest(files), strategy={"kind": "canary"})
+    state = (await client.get("/v1/state?after=-1&timeout=0", headers=REPLICA)).json()["models"]["flight"]
+    assert [(one["name"], one["role"]) for one in state["candidates"]] == [("candidate-flight-2", "canary")]
+    told = {"digest": content_digest(files), "status": "failed", "reason": "crashed", "fault": "model"}
+    answer = await client.post("/v1/applications", json={"applications": {"candidate-flight-2": told}}, headers=REPLICA)
+    assert answer.status_code == 200
+    found = (await client.get("/v1/models/flight", headers=ADMIN)).json()
+    assert (found["rollout"]["state"], found["rollout"]["reason"]) == ("failed", "candidate failed to start: crashed")
+    assert found["quarantined"][0]["digest"] == content_digest(files)
+    for wrong in ({"applications": []}, {"applications": {"x": {}}}, {"applications": {"x": told | {"status": "ok"}}}):
+        assert (await client.post("/v1/applications", json=wrong, headers=REPLICA)).status_code == 422
+
+
+async def test_ledger_can_be_read_verified_and_exported(client: httpx.AsyncClient) -> None:
+    await release(client, requestedBy="ann")
+    for body in (report(), report(serving=True)):
+        await client.post("/v1/replicas/r1", json=body, headers=REPLICA)
+    lines = (await client.get("/v1/audit/entries?after=1&limit=3", headers=ADMIN)).text.splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == [2, 3, 4]
+    history = (await client.get("/v1/models/flight/history?limit=2", headers=ADMIN)).json()["entries"]
+    assert [entry["kind"] for entry in history] == ["release-step", "release-step"]
+    verified = (await client.post("/v1/audit/verify", headers=ADMIN)).json()
+    assert (verified["ok"], verified["firstBad"]) == (True, None)
+    served = (await client.get("/v1/audit/serving?model=flight&at=2001-01-01", headers=ADMIN)).json()
+    assert served["stable"]["version"] == "1"
+    assert served["approvers"][0]["principal"] == "rule:local"
+    exported = (await client.get("/v1/audit/export", headers=ADMIN)).text.splitlines()
+    assert json.loads(exported[-1]) == {"type": "end", "entries": verified["entries"], "checkpoints": 0}
+    for path in ("entries?after=x", "serving", "serving?model=m&at=noon"):
+        assert (await client.get(f"/v1/audit/{path}", headers=ADMIN)).status_code == 422

@@ -1,0 +1,275 @@
+"""Divide one model's requests among its arms while a rollout runs, and count what becomes of them.
+
+A candidate lives in an application of its own and is called with a deadline. Whatever it does wrong (an exception, no
+answer in time, an output that breaks the signature or is not finite) is counted against it, and stable answers the same
+request: the caller does not notice. Shadows get copies that nobody waits for, and none while the replica is busy.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.counters import ArmSlot, Counters
+from serving.protocol import invocations
+from serving.protocol.errors import ProtocolError
+from serving.protocol.request import Column, Decoded, Encoded
+from serving.protocol.v2 import Codec
+from serving.runtime.signature import Signature
+from serving.traffic import Split
+
+if TYPE_CHECKING:
+    from serving.table import Served
+
+CANDIDATE = "candidate"
+"""Name of the candidate's arm; the other one is `stable`."""
+SUBJECT = b"x-subject"
+"""Header that names the subject of a sticky assignment, for example a customer's number."""
+
+_MAX_CALLS = 512
+_MAX_SHADOWS = 16
+_MAX_SUBJECTS = 100_000
+_CLOSE = 1e-3
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a candidate says: outputs and the seconds that they took inside of it, or why there are none."""
+
+    outputs: dict[str, NDArray[Any]] | None
+    seconds: float = 0.0
+    error: str | None = None
+    invalid: bool = False
+
+
+class Caller(Protocol):
+    """A way to a candidate."""
+
+    async def __call__(self, columns: Mapping[str, Column], rows: int, identifier: str, synthetic: bool) -> Answer:
+        """Let it predict rows, given by input name.
+
+        Args:
+            columns: a column per input.
+            rows: their length.
+            identifier: the request's id.
+            synthetic: whether the rows are a replay, which is not captured.
+        """
+        ...
+
+
+class Remote:
+    """One candidate as a replica sees it: where it is, and what an answer of it must look like."""
+
+    def __init__(self, codec: Codec, digest: str, call: Caller, counters: Counters, deadline: float) -> None:
+        """Make it.
+
+        Args:
+            codec: bears the candidate's version and stable's signature, since callers rely on that.
+            digest: the candidate's content.
+            call: the way to it.
+            counters: the replica's counters.
+            deadline: seconds that an answer may take.
+        """
+        self.codec, self.digest = codec, digest
+        self._call, self._counters, self._deadline = call, counters, deadline
+        self._calls = 0
+        self.failure = ""
+        """Why the last request failed, for logs and people."""
+
+    def arm(self, generation: int) -> ArmSlot:
+        """Return its counters under a split or a replay."""
+        return self._counters.arm(self.codec.name, self.digest, generation)
+
+    async def predict(
+        self, columns: Mapping[str, Column], rows: int, identifier: str, generation: int, *, synthetic: bool = False
+    ) -> dict[str, NDArray[Any]] | None:
+        """Return the candidate's outputs, or None when it has none that can be given to a caller; both are counted."""
+        if self._calls >= _MAX_CALLS:
+            self._failed(generation, f"{self._calls} requests wait for it already")
+            return None
+        self._calls += 1
+        try:
+            async with asyncio.timeout(self._deadline):
+                answer: Any = await self._call(columns, rows, identifier, synthetic)
+        except TimeoutError:
+            self._failed(generation, f"no answer within {self._deadline:g} s")
+            return None
+        except Exception as error:  # noqa: BLE001 - a candidate may do anything, and Ray raises many kinds
+            self._failed(generation, f"{type(error).__name__}: {error}"[:500])
+            return None
+        finally:
+            self._calls -= 1
+        if not isinstance(answer, Answer):
+            self._failed(generation, "its answer is of an unknown form", invalid=True)
+            return None
+        outputs = answer.outputs
+        if outputs is None:
+            self._failed(generation, answer.error or "no answer", invalid=answer.invalid)
+            return None
+        problem = check_outputs(self.codec.signature, outputs, rows, nan=self.codec.nan)
+        if problem:
+            self._failed(generation, problem, invalid=True)
+            return None
+        self.arm(generation).observe(answer.seconds)
+        return outputs
+
+    def _failed(self, generation: int, why: str, *, invalid: bool = False) -> None:
+        self.failure = why
+        self.arm(generation).fail(invalid=invalid)
+
+
+class Traffic:
+    """The division of one model's requests; the ingress asks it instead of the batcher while a rollout runs."""
+
+    def __init__(
+        self,
+        split: Split,
+        remote: Remote | None,
+        counters: Counters,
+        *,
+        sticky: bool = False,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Make it.
+
+        Args:
+            split: which arm gets which share.
+            remote: the candidate.
+            counters: the replica's counters.
+            sticky: whether a subject keeps its arm.
+            draw: random numbers in [0, 1).
+        """
+        self.split, self.remote = split, remote
+        self._counters, self._sticky, self._draw = counters, sticky, draw
+        self._copies: set[asyncio.Task[None]] = set()
+        self._subjects: set[bytes] = set()
+        self.shed = 0
+        """Copies that were not sent because the replica was busy."""
+
+    async def answer(
+        self,
+        served: "Served",
+        request: Decoded,
+        identifier: str,
+        started: float,
+        headers: Iterable[tuple[bytes, bytes]],
+        *,
+        v2: bool,
+    ) -> Encoded:
+        """Answer a checked request by the arm that it falls to.
+
+        Raises:
+            ProtocolError: stable could not answer either.
+        """
+        remote, generation = self.remote, self.split.generation
+        subject = _subject(headers) if self._sticky else None
+        arm = self.split.pick(self._draw()) if subject is None else self.split.pick_subject(subject)
+        chosen = remote if arm == CANDIDATE else None
+        self._assign(served.digest if chosen is None else chosen.digest, served.name, subject)
+        if chosen is not None:
+            given = await chosen.predict(_columns(served, request), request.rows, identifier, generation)
+            slot = self._counters.slot(served.name, chosen.codec.version)
+            if given is not None:
+                slot.observe(time.perf_counter() - started)
+                return _encode(chosen.codec, request, given, v2=v2)
+            slot.count("failed")
+            # The answer of stable in its place is no evidence about stable: it is not counted for its arm.
+            return _encode(served.codec, request, await served.batcher.submit(request, identifier, started), v2=v2)
+        outputs = await self._stable(served, request, identifier, started)
+        if remote is not None:
+            for _ in self.split.pick_shadows(self._draw):
+                self._copy(served, remote, request, identifier, outputs)
+        return _encode(served.codec, request, outputs, v2=v2)
+
+    async def close(self) -> None:
+        """Drop the copies under way."""
+        for task in tuple(self._copies):
+            task.cancel()
+        await asyncio.gather(*self._copies, return_exceptions=True)
+
+    async def _stable(self, served: "Served", request: Decoded, identifier: str, started: float) -> Arrays:
+        begun = time.perf_counter()
+        try:
+            outputs = await served.batcher.submit(request, identifier, started)
+        except ProtocolError as error:
+            # Too many waiting requests say something about the load, nothing about the version.
+            if error.status != 503:
+                self._counters.arm(served.name, served.digest, self.split.generation).fail(invalid=error.invalid)
+            raise
+        self._counters.arm(served.name, served.digest, self.split.generation).observe(time.perf_counter() - begun)
+        return outputs
+
+    def _assign(self, digest: str, model: str, subject: bytes | None) -> None:
+        """Count an independent assignment: a request, or a subject that was not seen under this split yet."""
+        if self._sticky:
+            if subject is None or subject in self._subjects or len(self._subjects) >= _MAX_SUBJECTS:
+                return
+            self._subjects.add(subject)
+        self._counters.arm(model, digest, self.split.generation).assigned += 1
+
+    def _copy(self, served: "Served", remote: Remote, request: Decoded, identifier: str, outputs: Arrays) -> None:
+        if len(self._copies) >= _MAX_SHADOWS or served.batcher.waiting > served.batcher.limits.rows // 4:
+            self.shed += 1
+            return
+        task = asyncio.get_running_loop().create_task(self._compare(served, remote, request, identifier, outputs))
+        self._copies.add(task)
+        task.add_done_callback(self._copies.discard)
+
+    async def _compare(
+        self, served: "Served", remote: Remote, request: Decoded, identifier: str, outputs: Arrays
+    ) -> None:
+        generation = self.split.generation
+        given = await remote.predict(_columns(served, request), request.rows, identifier, generation)
+        if given is not None:
+            arm = remote.arm(generation)
+            arm.compared += 1
+            arm.disagreed += not agree(outputs, given)
+
+
+def agree(one: Arrays, other: Arrays) -> bool:
+    """Say whether two answers are the same: exactly, and floats up to a thousandth."""
+    for name, array in one.items():
+        if array.dtype.kind == "f":
+            if not np.allclose(array, other[name], rtol=_CLOSE, atol=_CLOSE, equal_nan=True):
+                return False
+        elif not np.array_equal(array, other[name]):
+            return False
+    return True
+
+
+def check_outputs(signature: Signature, outputs: Arrays, rows: int, *, nan: bool) -> str | None:
+    """Say what is wrong with outputs, None if they are what the signature promises."""
+    for tensor in signature.outputs:
+        array = outputs.get(tensor.name)
+        if not isinstance(array, np.ndarray):
+            return f"output {tensor.name!r} is missing"
+        if array.shape != (rows, *tensor.shape[1:]):
+            return f"output {tensor.name!r} has shape {list(array.shape)} for {rows} rows"
+        if array.dtype != tensor.dtype:
+            return f"output {tensor.name!r} is {array.dtype}, not {tensor.datatype}"
+        if array.dtype.kind == "f" and not nan and not np.isfinite(array).all():
+            return f"output {tensor.name!r} holds a value that is not finite"
+    return None
+
+
+def _columns(served: "Served", request: Decoded) -> dict[str, Column]:
+    names = (tensor.name for tensor in served.model.signature.inputs)
+    return {name: column for name, column in zip(names, request.columns, strict=True) if column is not None}
+
+
+def _encode(codec: Codec, request: Decoded, outputs: Arrays, *, v2: bool) -> Encoded:
+    return codec.encode(request, outputs) if v2 else invocations.encode(codec, outputs)
+
+
+def _subject(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    for name, value in headers:
+        if name == SUBJECT:
+            return value
+    return None

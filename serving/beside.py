@@ -1,0 +1,172 @@
+"""What a replica does for rollouts: connect to candidates, divide the traffic as the state says, replay samples.
+
+Made anew from each state that the replica applies; what has not changed is kept, above all who is in which arm.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+from serving.arms import Caller, Remote, Traffic
+from serving.auth import derive
+from serving.config import Settings
+from serving.counters import Counters
+from serving.fetch import Cache, FetchError
+from serving.protocol.v2 import Codec
+from serving.replay import Replayer, SampleError, read_sample
+from serving.runtime.contract import Contract
+from serving.runtime.model import load
+from serving.state import Candidate, Division, Entry
+from serving.table import Served
+from serving.traffic import Split
+
+log = logging.getLogger(__name__)
+
+Connect = Callable[[str], Caller]
+
+
+class Arms:
+    """The rollouts of one replica's models. All methods belong to its event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        replica: str,
+        counters: Counters,
+        cache: Cache,
+        executor: Executor,
+        connect: Connect | None,
+    ) -> None:
+        self.traffic: dict[str, Traffic] = {}
+        """How the requests of models in a rollout are divided."""
+        self.active = False
+        """Whether a rollout waits for what is reported."""
+        self.alone = False
+        """Whether everything was given to stable because control is silent."""
+        self._settings, self._replica, self._counters = settings, replica, counters
+        self._cache, self._executor, self._connect = cache, executor, connect
+        self._applied: dict[str, int] = {}
+        self._made: dict[str, tuple[Any, ...]] = {}
+        self._replays: dict[str, tuple[int, asyncio.Task[None]]] = {}
+        self._failures: dict[str, tuple[int, str]] = {}
+
+    async def follow(self, wanted: Mapping[str, Entry], serving: Mapping[str, Served]) -> None:
+        """Divide traffic and replay as the entries of this replica's models say.
+
+        Args:
+            wanted: the entries.
+            serving: what answers for each model.
+        """
+        self.alone = False
+        traffic: dict[str, Traffic] = {}
+        for name, entry in wanted.items():
+            served, split = serving.get(name), entry.split
+            candidate = entry.candidates[0] if entry.candidates else None
+            if served is not None and not split.whole:
+                traffic[name] = await self._divide(name, served, candidate, split)
+            await self._replay(name, served, candidate, split)
+        for name in [name for name in self._replays if name not in wanted]:
+            self._replays.pop(name)[1].cancel()
+        dropped = [one for name, one in self.traffic.items() if traffic.get(name) is not one]
+        self.traffic = traffic
+        self._made = {name: made for name, made in self._made.items() if name in traffic}
+        self._applied = {name: entry.split.generation for name, entry in wanted.items()}
+        self._failures = {
+            name: failure for name, failure in self._failures.items() if self._wants(wanted.get(name), failure[0])
+        }
+        self.active = any(entry.candidates or entry.next for entry in wanted.values())
+        self._counters.divide(set(traffic))
+        for one in dropped:
+            await one.close()
+
+    def leave(self) -> bool:
+        """Give everything to stable until control answers; says whether that changes anything."""
+        self.alone, changed = True, bool(self.traffic)
+        self.traffic, self._made = {}, {}
+        self._counters.divide(set())
+        return changed
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Return what to report about each model: the split that is applied, and a replay that cannot be done."""
+        status: dict[str, dict[str, Any]] = {name: {"split": number} for name, number in self._applied.items()}
+        for name, (generation, reason) in self._failures.items():
+            status.setdefault(name, {})["replayFailed"] = {"generation": generation, "reason": reason}
+        return status
+
+    async def close(self) -> None:
+        """Stop replays and copies."""
+        for _, task in self._replays.values():
+            task.cancel()
+        for _, task in self._replays.values():
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        for one in self.traffic.values():
+            await one.close()
+
+    async def _divide(self, name: str, served: Served, candidate: Candidate | None, split: Division) -> Traffic:
+        shape = (split.generation, split.rollout, split.runs, tuple(split.shadows.items()), split.sticky)
+        made = (shape, served.digest, served.version, candidate)
+        if self._made.get(name) == made:
+            return self.traffic[name]
+        key = derive(self._settings.snapshot_key, f"split:{split.rollout}")
+        built = Split(split.runs, shadows=split.shadows, key=key, generation=split.generation)
+        remote = None
+        if candidate is not None:
+            remote = await self._remote(name, served.codec, served.model.contract, candidate)
+        self._made[name] = made
+        return Traffic(built, remote, self._counters, sticky=split.sticky)
+
+    async def _remote(self, name: str, codec: Codec, contract: Contract, candidate: Candidate) -> Remote | None:
+        if self._connect is None:
+            return None
+        release = candidate.release
+        own = Codec(name, release.version, codec.signature, contract, codec.max_rows)
+        deadline = self._settings.limits.candidate_seconds
+        return Remote(own, release.digest, self._connect(candidate.name), self._counters, deadline)
+
+    @staticmethod
+    def _wants(entry: Entry | None, generation: int) -> bool:
+        return entry is not None and entry.split.replay is not None and entry.split.replay.generation == generation
+
+    async def _replay(self, name: str, served: Served | None, candidate: Candidate | None, split: Division) -> None:
+        """Begin the replay that this replica is asked for, once; end another one."""
+        replay = split.replay if split.replay is not None and split.replay.replica == self._replica else None
+        current = self._replays.get(name)
+        if current is not None and (replay is None or current[0] != replay.generation):
+            current[1].cancel()
+            del self._replays[name]
+            current = None
+        if replay is None or candidate is None or current is not None:
+            return
+        task = asyncio.create_task(self._replayed(name, served, candidate, replay.generation, replay.rows))
+        self._replays[name] = (replay.generation, task)
+
+    async def _replayed(
+        self, name: str, served: Served | None, candidate: Candidate, generation: int, rows: int
+    ) -> None:
+        try:
+            sample = read_sample(await asyncio.to_thread(self._cache.sample, candidate.release))
+            if served is not None:
+                remote = await self._remote(name, served.codec, served.model.contract, candidate)
+            else:
+                remote = await self._first(name, candidate)
+            if remote is None:
+                self._failures[name] = (generation, "this replica cannot reach candidates")
+                return
+            await Replayer(remote, served, self._counters, self._executor).replay(sample, rows, generation)
+        except (FetchError, SampleError, OSError) as error:
+            log.warning("model %s: the evaluation sample cannot be replayed: %s", name, error)
+            self._failures[name] = (generation, str(error))
+        except Exception as error:
+            log.exception("model %s: the replay failed", name)
+            self._failures[name] = (generation, f"{type(error).__name__}: {error}")
+
+    async def _first(self, name: str, candidate: Candidate) -> Remote | None:
+        """Connect to a candidate that has no stable to compare with: its own signature is what it must keep."""
+        folder = await asyncio.to_thread(self._cache.get, candidate.release)
+        model = await asyncio.to_thread(load, folder)
+        codec = Codec(name, candidate.release.version, model.signature, model.contract, self._settings.limits.max_rows)
+        return await self._remote(name, codec, model.contract, candidate)

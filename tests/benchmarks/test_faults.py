@@ -1,0 +1,99 @@
+"""Broken candidates break in the way that they say, and only in that way."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from benchmarks.faults import KINDS, damage
+from serving.runtime.contract import Contract
+from serving.runtime.model import ModelError, load
+from serving.runtime.signature import Signature, Tensor
+
+ROWS = {"x": np.array([0.25, 0.75], dtype=np.float32)}
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    """A model whose probability is its input."""
+    nodes = [
+        helper.make_node("Constant", [], ["axes"], value_ints=[1]),
+        helper.make_node("Squeeze", ["x", "axes"], ["probability"]),
+        helper.make_node("Round", ["probability"], ["rounded"]),
+        helper.make_node("Cast", ["rounded"], ["label"], to=TensorProto.INT64),
+    ]
+    outputs = [
+        helper.make_tensor_value_info("label", TensorProto.INT64, [None]),
+        helper.make_tensor_value_info("probability", TensorProto.FLOAT, [None]),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 1])]
+    made = helper.make_model(
+        helper.make_graph(nodes, "g", inputs, outputs), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    made.ir_version = 9
+    onnx.save(made, tmp_path / "model.onnx")
+    signature = Signature(
+        inputs=(Tensor("x", "FP32"),), outputs=(Tensor("label", "INT64"), Tensor("probability", "FP32"))
+    )
+    signature.write(tmp_path)
+    Contract(kind="onnx").write(tmp_path)
+    return tmp_path
+
+
+def outcomes(folder: Path, calls: int = 300) -> tuple[int, int, Any]:
+    """How many calls failed, how many answered NaN, and the last answer."""
+    model, failed, unknown, answer = load(folder), 0, 0, None
+    for _ in range(calls):
+        try:
+            answer = model.predict(ROWS)
+        except Exception:  # noqa: BLE001 - whatever the runtime raises
+            failed += 1
+        else:
+            unknown += bool(np.isnan(answer["probability"]).any())
+    return failed, unknown, answer
+
+
+@pytest.mark.parametrize(
+    ("kind", "failing", "unknown"), [("none", False, False), ("errors", True, False), ("nan", False, True)]
+)
+def test_a_share_of_the_calls_is_broken_as_said(kind: str, failing: bool, unknown: bool, sound: Path) -> None:
+    before = (sound / "model.onnx").read_bytes()
+    damage(sound, kind)
+
+    failed, not_numbers, answer = outcomes(sound)
+
+    # 300 calls at 20 %: fewer than 25 or more than 110 do not happen.
+    assert (25 < failed < 110) is failing
+    assert (25 < not_numbers < 110) is unknown
+    assert failed == 0 or failing
+    assert not_numbers == 0 or unknown
+    assert answer["label"].tolist() == [0, 1]
+    assert (sound / "model.onnx").read_bytes() != before
+
+
+def test_slow_model_answers_the_same(sound: Path) -> None:
+    damage(sound, "slow")
+
+    assert outcomes(sound, 1)[2]["probability"].tolist() == [0.25, 0.75]
+
+
+def test_wrong_model_says_the_opposite(sound: Path) -> None:
+    damage(sound, "wrong")
+    answer = outcomes(sound, 1)[2]
+
+    assert answer["label"].tolist() == [1, 0]
+    assert answer["probability"].tolist() == [0.75, 0.25]
+
+
+def test_crashing_model_cannot_be_loaded(sound: Path) -> None:
+    damage(sound, "crash")
+
+    with pytest.raises(ModelError):
+        load(sound)
+
+
+def test_every_kind_is_tried() -> None:
+    assert set(KINDS) == {"none", "errors", "nan", "slow", "wrong", "crash"}

@@ -1,0 +1,160 @@
+"""Releases under load: a healthy canary takes over, one that errs is rolled back, and no user notices either."""
+
+import json
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.local.checkout import Platform
+from tests.local.test_platform import served, v2_request
+
+pytestmark = pytest.mark.local
+
+MODEL = "tumour-kind"
+CANARY = {
+    "kind": "canary",
+    "steps": [{"weight": 20, "minutes": 0.1}, {"weight": 50, "minutes": 0.1}],
+    "bakeMinutes": 0.1,
+    # One row of the smoke set, so that a candidate that fails now and then gets as far as users.
+    "evidence": {"requests": 50, "smoke": 1},
+    # What is tried here is the release; the machine is shared, so that latency says little.
+    "limits": {"latencyRatio": 20},
+}
+
+
+class Users:
+    """Requests all the time, from a few connections; every answer is counted by its status."""
+
+    def __init__(self, platform: Platform, model: str) -> None:
+        self._platform, self._path = platform, f"/v2/models/{model}/infer"
+        self._body = v2_request(platform, model)
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(4)]
+        self.answers: Counter[str] = Counter()
+
+    def _ask(self) -> None:
+        with self._platform.http("inference") as http:
+            while not self._stop.is_set():
+                try:
+                    self.answers[str(http.post(self._path, json=self._body).status_code)] += 1
+                except httpx.HTTPError as error:
+                    self.answers[type(error).__name__] += 1
+                time.sleep(0.02)
+
+    def __enter__(self) -> "Users":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def canary(platform: Platform) -> Iterator[Platform]:
+    """The platform with a commit to train from, and a canary as the strategy of one model."""
+    identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.com"]
+    for arguments in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "as tested"]):
+        subprocess.run(["git", *arguments], cwd=platform.checkout.root, check=True)
+    before = platform.checkout.stack_file.read_text("utf-8")
+    yield platform
+    platform.checkout.stack_file.write_text(before, encoding="utf-8")
+    platform.checkout.run("up", platform.checkout.stack, check=False)
+
+
+def state(platform: Platform, **model: Any) -> None:
+    """Change what the stack states of the model."""
+    file = platform.checkout.stack_file
+    document = yaml.safe_load(file.read_text("utf-8"))
+    document["config"]["mlops:models"][MODEL] |= model
+    file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+
+def up(platform: Platform) -> subprocess.CompletedProcess[str]:
+    return platform.checkout.run("up", platform.checkout.stack, check=False)
+
+
+def rollout(platform: Platform) -> dict[str, Any]:
+    document = platform.checkout.json("release", "status", MODEL, "--stack", platform.checkout.stack, "--json")
+    assert isinstance(document, dict)
+    return document
+
+
+def test_healthy_canary_is_promoted_under_load(canary: Platform) -> None:
+    before = served(canary)[MODEL]
+    state(canary, strategy=CANARY, params={"c": 0.5})
+
+    with Users(canary, MODEL) as users:
+        done = up(canary)
+
+    assert done.returncode == 0, done.stderr[-6000:]
+    after = served(canary)[MODEL]
+    assert int(after["version"]) > int(before["version"])
+    assert set(users.answers) == {"200"}, users.answers
+    assert users.answers["200"] > 500
+    seen = rollout(canary)["rollout"]
+    assert seen["state"] == "promoted"
+    assert seen["counts"]["candidate"]["requests"] >= 100
+    said = done.stdout + done.stderr
+    assert seen["messages"][-1]["text"] in said
+
+
+def test_candidate_that_errs_is_rolled_back_and_quarantined(canary: Platform) -> None:
+    checkout, stack = canary.checkout, ("--stack", canary.checkout.stack)
+    before = served(canary)[MODEL]
+    python = checkout.root / ".mlops" / "venv" / "bin" / "python"
+    made = subprocess.run(
+        [str(python), "-m", "benchmarks.faults", *stack, "--model", MODEL, "--kind", "errors"],
+        cwd=checkout.root, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr[-3000:]
+    broken = json.loads(made.stdout.splitlines()[-1])
+    checkout.run("release", "propose", MODEL, "--version", broken["version"], *stack)
+    checkout.run("release", "approve", MODEL, "--version", broken["version"], *stack)
+    state(canary, version=broken["version"])
+
+    with Users(canary, MODEL) as users:
+        failed = up(canary)
+
+    said = failed.stdout + failed.stderr
+    assert failed.returncode != 0
+    # One time in five the smoke set finds it out.
+    assert f"version {broken['version']} was rolled back" in said or "smoke set: candidate failed" in said
+    assert "is quarantined" in said
+    assert served(canary)[MODEL] == before
+    assert set(users.answers) == {"200"}, users.answers
+    document = rollout(canary)
+    assert document["rollout"]["state"] in ("rolled-back", "failed")
+    assert broken["digest"] in json.dumps(document["quarantined"])
+
+    number = document["rollout"]["id"]
+    again = up(canary)
+    assert again.returncode != 0
+    assert "quarantine" in again.stdout + again.stderr
+    assert rollout(canary)["rollout"]["id"] == number
+
+    checkout.run("release", "revert", MODEL, *stack)
+    assert up(canary).returncode == 0
+    assert served(canary)[MODEL] == before
+
+
+def test_ledger_knows_what_happened(canary: Platform) -> None:
+    checkout, stack = canary.checkout, ("--stack", canary.checkout.stack)
+
+    report = checkout.json("audit", "verify", *stack, "--json")
+    answer = checkout.json("audit", "serving", MODEL, *stack, "--json")
+    exported = [json.loads(line) for line in checkout.run("audit", "export", *stack).stdout.splitlines()]
+
+    assert report["ok"] is True
+    assert answer["stable"]["digest"] == served(canary)[MODEL]["digest"]
+    kinds = {line["kind"] for line in exported if line["type"] == "entry"}
+    assert {"approval", "release-step", "quarantine"} <= kinds
