@@ -26,7 +26,9 @@ class FakeServe:
     def run_many(self, targets: list[Any], **options: Any) -> None:
         for target in targets:
             self.calls.append(f"run {target.name} {target.route_prefix}")
-            self.applications[target.name] = SimpleNamespace(status="RUNNING", deployments={"group": None})
+            self.applications[target.name] = SimpleNamespace(
+                status="RUNNING", deployments={"group": SimpleNamespace(message="")}
+            )
 
     def delete(self, name: str, _blocking: bool) -> None:
         self.calls.append(f"delete {name}")
@@ -139,7 +141,9 @@ def test_group_is_removed_only_when_control_says_that_nothing_is_served_by_it(
 
 def test_applications_that_are_no_groups_are_left_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.step()
-    world.serve.applications["candidate"] = SimpleNamespace(status="RUNNING", deployments={"arm": None})
+    world.serve.applications["candidate"] = SimpleNamespace(
+        status="RUNNING", deployments={"arm": SimpleNamespace(message="")}
+    )
     unused(monkeypatch, {})
     assert world.step() == []
 

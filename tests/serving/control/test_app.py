@@ -219,7 +219,9 @@ async def test_candidates_are_published_and_reported(client: httpx.AsyncClient) 
     found = (await client.get("/v1/models/flight", headers=ADMIN)).json()
     assert (found["rollout"]["state"], found["rollout"]["reason"]) == ("failed", "candidate failed to start: crashed")
     assert found["quarantined"][0]["digest"] == content_digest(files)
-    for wrong in ({"applications": []}, {"applications": {"x": {}}}, {"applications": {"x": told | {"status": "ok"}}}):
+    bad: list[dict[str, Any]] = [{"applications": []}, {"applications": {"x": {}}}]
+    bad.append({"applications": {"x": told | {"status": "ok"}}})
+    for wrong in bad:
         assert (await client.post("/v1/applications", json=wrong, headers=REPLICA)).status_code == 422
 
 

@@ -113,7 +113,7 @@ class World:
 
     def served(self) -> str | None:
         found = self.store.model("m")
-        return found and found["served"] and found["served"]["version"]
+        return str(found["served"]["version"]) if found and found["served"] else None
 
 
 @pytest.fixture
@@ -137,10 +137,10 @@ def test_release_starts_only_with_a_manifest_and_enough_approvals(world: World) 
     with pytest.raises(RefusedError, match=r"manifest\.version: it is of 1, not 2"):
         world.ask("2", manifest, world.approval(manifest))
     assert world.store.model("m") is None
-    refused = list(world.store.ledger.entries(Query(kinds=("administrative-access",))))
+    refused = list(world.store.ledger.entries(Query(kinds=["administrative-access"])))
     assert [entry.person for entry in refused] == ["ann"] * 5
     world.promote("1")
-    approvals = list(world.store.ledger.entries(Query(kinds=("approval",))))
+    approvals = list(world.store.ledger.entries(Query(kinds=["approval"])))
     assert [entry.person for entry in approvals] == ["owner@company"]
 
 
@@ -161,7 +161,7 @@ def test_only_a_new_approval_lifts_a_quarantine(world: World) -> None:
     world.ask("2", manifest)
     world.seconds()
     assert world.served() == "2"
-    events = [entry.event() for entry in world.store.ledger.entries(Query(kinds=("quarantine",)))]
+    events = [entry.event() for entry in world.store.ledger.entries(Query(kinds=["quarantine"]))]
     assert [(one.person, one.action) for one in events] == [("controller", "quarantined"), ("bob", "lifted")]  # type: ignore[union-attr]
 
 

@@ -44,7 +44,7 @@ def ended(past: Past) -> Rollout:
         ("blue-green", ["starting", "smoke", "analysing", "promoting", "baking", "promoted"]),
         ("shadow", ["starting", "smoke", "analysing", "promoting", "baking", "promoted"]),
         ("ab", ["starting", "smoke", "analysing", "promoting", "baking", "promoted"]),
-        ("all-at-once", ["starting", "smoke", "promoting", "baking", "promoted"]),
+        ("all-at-once", ["starting", "promoting", "baking", "promoted"]),
     ],
 )
 def test_a_healthy_candidate_is_promoted(release: Release, new: Version, kind: str, phases: list[str]) -> None:
@@ -94,7 +94,8 @@ def test_a_bad_candidate_is_rolled_back_and_banned(
     release: Release, old: Version, new: Version, fault: str, strategy: str
 ) -> None:
     past = release(BAD[fault], Strategy.model_validate({"kind": strategy}), tick=1.0)
-    assert past.phases[-2:] == ["rolling-back", "rolled-back"]
+    # One that never came up was never told to a replica: there is nothing to take back.
+    assert past.phases[-2:] == ["starting" if fault == "crash at load" else "rolling-back", "rolled-back"]
     assert past.state.stable == old
     assert past.stables[-1] == {old.digest}
     assert quarantined(past) == [new.digest]
@@ -122,7 +123,7 @@ def test_a_replica_that_cannot_load_the_candidate_stops_the_promotion(release: R
 
 def test_a_platform_that_cannot_start_the_candidate_does_not_ban_it(release: Release) -> None:
     past = release(Behaviour(start_seconds=10_000), SHORT)
-    assert past.phases == ["starting", "rolling-back", "aborted"]
+    assert past.phases == ["starting", "aborted"]
     assert not quarantined(past)
 
 
@@ -267,7 +268,7 @@ def rollout(strategy: Strategy = SHORT) -> Rollout:
 
 
 def test_a_rollback_is_over_only_when_every_replica_applies_it() -> None:
-    state, _ = machine.supersede(rollout(), "another")
+    state, _ = machine.supersede(rollout().but(phase="smoke"), "another")
     clock, split = Clock(boot="a", monotonic=0, wall=0), state.split
     for serving, applied, phase in [
         ("sha256:1", split - 1, "rolling-back"),
