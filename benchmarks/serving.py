@@ -209,21 +209,10 @@ def mlserver(subject: Subject) -> Iterator[Target]:
     venv = PROJECT / ".mlops/bench-mlserver"
     if not (venv / "bin/mlserver").exists():
         say("installing MLServer into an environment of its own")
-        scripts = Path(sys.executable).parent
         lock = str(PROJECT / "benchmarks/peers/mlserver.lock")
         for command in (
-            [sys.executable, "-m", "venv", str(venv)],
-            [
-                str(scripts / "uv"),
-                "pip",
-                "install",
-                "-q",
-                "--python",
-                str(venv / "bin/python"),
-                "--require-hashes",
-                "-r",
-                lock,
-            ],
+            [sys.executable, "-m", "venv", "--clear", str(venv)],
+            [str(venv / "bin/python"), "-m", "pip", "install", "-q", "--require-hashes", "-r", lock],
         ):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
@@ -264,11 +253,13 @@ PEERS: dict[str, Any] = {
 @contextlib.contextmanager
 def running(command: list[str], environment: dict[str, str], ready: str = "") -> Iterator[None]:
     """Run a server in a session of its own while the block lasts; all of it is stopped afterwards."""
+    # Some of them start programs of the environment by name.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         process = subprocess.Popen(
             command,
             cwd=PROJECT,
-            env={**os.environ, "PYTHONPATH": str(PROJECT), **environment},
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(PROJECT), **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if ready else log,
             stderr=log,

@@ -211,7 +211,7 @@ def _watched(state: ModelState, tick: Tick, passed: float) -> tuple[ModelState, 
     effects: tuple[Effect, ...] = ()
     for finding in findings:
         reason = f"{finding.criterion}: {finding.reason}"
-        if now.settings.action == "alert":
+        if now.settings.action == "alert" or not finding.evidence:
             state, more = _told(state, "alarm", reason)
         else:
             state, more = _turned_back(state, tick, reason, evidence=True)
@@ -257,15 +257,16 @@ def _turned_back(
         ),
         None,
     )
+    if target is None:
+        # A bad version answers more than none, and only a person can say otherwise. It is not banned either: the next
+        # start of the platform would then serve nothing.
+        nowhere = f"{reason}. There is no baked and approved version to go back to: still serving"
+        state, told = _told(state, "alarm", nowhere)
+        return state, told
     if evidence:
         state = state.but(quarantine={**state.quarantine, stable.digest: reason})
         state, key = _key(state)
         effects.append(Quarantine(key=key, digest=stable.digest, reason=reason))
-    if target is None:
-        # A bad version answers more than none, and only a person can say otherwise.
-        nowhere = f"{reason}. There is no baked and approved version to go back to: still serving"
-        state, told = _told(state, "alarm", nowhere)
-        return state, (*effects, *told)
     state, told = _told(
         state.but(returning=Return(target=target, reason=reason), generation=state.generation + 1),
         "alarm",

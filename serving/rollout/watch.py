@@ -39,6 +39,8 @@ class Watch(Value):
     """Rate of failures that is all right."""
     latency_bucket: int | None
     """Above this bucket's edge a request counts as slow; None as long as the p99 is unknown."""
+    latency_is_limit: bool = False
+    """Whether that edge is the fixed limit that was configured, rather than what was usual before."""
     record: ArmCounts = Field(default_factory=ArmCounts)
     """Until the p99 is known: latencies so far. The labels of it are the reference for quality."""
     failing: tuple[float, ...] = ()
@@ -55,6 +57,9 @@ class Finding(Value):
 
     criterion: str
     reason: str
+    evidence: bool = True
+    """Whether it speaks against the version. Slower than before, with no other version beside it to compare with, may
+    as well be more traffic or a busy machine: people are told, and nothing is taken back."""
 
 
 def arm(digest: str, record: ArmCounts, limits: Limits, settings: AfterPromotion) -> Watch:
@@ -73,7 +78,10 @@ def arm(digest: str, record: ArmCounts, limits: Limits, settings: AfterPromotion
         digest=digest,
         settings=settings,
         failure_rate=allowed,
-        latency_bucket=_border(record, settings),
+        latency_bucket=_border(record, settings)
+        if limits.latency_seconds is None
+        else bucket_of(limits.latency_seconds),
+        latency_is_limit=limits.latency_seconds is not None,
         record=record if record.labelled >= settings.quality_labels else record.but(labelled=0, wrong=0),
     )
 
@@ -121,10 +129,12 @@ def _latency(watch: Watch, counts: ArmCounts) -> tuple[Watch, Finding | None]:
     watch = watch.but(slowing=scores)
     if max(scores, default=0.0) < _alarm(watch, scores):
         return watch, None
+    than = "the limit" if watch.latency_is_limit else "before"
     return watch, Finding(
         criterion="latency",
-        reason=f"slower than before: {rate(slow, counts.requests)} requests just now took longer than "
+        reason=f"slower than {than}: {rate(slow, counts.requests)} requests just now took longer than "
         f"{1000 * EDGES[border]:.3g} ms, all right would be {100 * SLOW_SHARE:g} %",
+        evidence=watch.latency_is_limit,
     )
 
 

@@ -9,7 +9,7 @@ from serving.rollout.effects import Message, Record
 from serving.rollout.model import History, ModelState, Request, dump, lift, load, request
 from serving.rollout.observation import Alarm, Command, Version
 from serving.rollout.simulate import Behaviour, Past, World, run
-from serving.rollout.strategy import AfterPromotion, Step, Strategy
+from serving.rollout.strategy import AfterPromotion, Limits, Step, Strategy
 
 Ask = Callable[..., ModelState]
 
@@ -119,13 +119,36 @@ def promoted(world: World, served: ModelState, asked: Ask, new: Version, strateg
 def test_a_version_that_goes_bad_after_promotion_is_replaced_by_the_last_baked_one(
     world: World, served: ModelState, asked: Ask, old: Version, new: Version, turned: Behaviour, says: str
 ) -> None:
-    state = promoted(world, served, asked, new)
+    strategy = QUICK.but(limits=Limits(latency_seconds=0.04))
+    state = promoted(world, served, asked, new, strategy)
     world.truth[new.digest] = turned
     past = run(world, state, until=lambda now: now.stable == old, seconds=60)
     assert past.state.stable == old
     assert past.stables[-1] == {old.digest}
     assert past.state.quarantine[new.digest].startswith(says)
     assert past.seconds <= 10
+
+
+def test_a_version_that_gets_slower_under_load_is_told_about_and_stays(
+    world: World, served: ModelState, asked: Ask, new: Version
+) -> None:
+    state = promoted(world, served, asked, new)
+    world.truth[new.digest] = Behaviour(latency_seconds=0.05)
+    past = run(world, state, until=lambda _now: False, seconds=60)
+    assert past.state.stable == new
+    assert not past.state.quarantine
+    assert any(isinstance(effect, Message) and "slower than before" in effect.text for effect in past.effects)
+
+
+def test_a_first_version_that_goes_bad_is_told_about_and_not_banned(
+    world: World, served: ModelState, old: Version
+) -> None:
+    world.truth[old.digest] = Behaviour(errors=0.3)
+    alone = served.but(proven=(old,), active=None)
+    past = run(world, alone, until=lambda _now: False, seconds=120)
+    assert past.state.stable == old
+    assert not past.state.quarantine
+    assert any(isinstance(effect, Message) and "still serving" in effect.text for effect in past.effects)
 
 
 def test_accuracy_that_falls_by_the_configured_amount_rolls_back(
