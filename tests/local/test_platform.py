@@ -1,5 +1,6 @@
 """The platform as people meet it: the commands of the README and real requests over HTTP."""
 
+import contextlib
 import json
 import os
 import signal
@@ -304,17 +305,22 @@ def test_a_killed_replica_comes_back_and_other_groups_do_not_notice(platform: Pl
 
 
 def test_no_socket_listens_beyond_loopback_without_asking_for_the_token(platform: Platform) -> None:
-    listening = {
-        (connection.laddr.ip, connection.laddr.port, process.pid)
-        for process in platform.checkout.processes()
-        for connection in process.net_connections(kind="tcp")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    listening = set()
+    for process in platform.checkout.processes():
+        with contextlib.suppress(psutil.NoSuchProcess):  # jobs and replicas come and go
+            listening |= {
+                (connection.laddr.ip, connection.laddr.port, process.pid)
+                for connection in process.net_connections(kind="tcp")
+                if connection.status == psutil.CONN_LISTEN
+            }
     assert listening
     loopback = ("127.", "::ffff:127.", "::1")
     open_to_all = [entry for entry in listening if not entry[0].startswith(loopback)]
     for _, port, pid in open_to_all:
-        name = " ".join(psutil.Process(pid).cmdline())[:120]
+        try:
+            name = " ".join(psutil.Process(pid).cmdline())[:120]
+        except psutil.NoSuchProcess:
+            continue
         assert _is_grpc(port), f"port {port} of {name} listens on every interface and is no Ray gRPC port"
         assert _grpc_refuses(port), f"port {port} of {name} serves callers without the token"
 
