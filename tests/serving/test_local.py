@@ -160,7 +160,8 @@ class Platform:
         def rollout() -> dict[str, Any]:
             return dict(self.control.get(f"/v1/models/{name}").json()["rollout"])
 
-        eventually(lambda: rollout()["state"] != "progressing", 130)
+        under_way = {"starting", "smoke", "step", "paused", "baking"}
+        eventually(lambda: rollout()["state"] not in under_way, 130)
         return rollout()
 
     def members(self) -> list[psutil.Process]:
