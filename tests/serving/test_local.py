@@ -4,10 +4,12 @@ import ipaddress
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -152,8 +154,13 @@ class Platform:
         eventually(lambda: httpx.get(f"{self.url}/v2/health/ready").status_code == 200, 120)
 
     def release(self, version: str, name: str = "small", group: str = "shared") -> dict[str, Any]:
-        files = file_hashes(self.artifact)
-        body = {"version": version, "digest": content_digest(files), "source": f"file:{self.artifact}", "files": files}
+        artifact = self.artifact
+        if version != "1":  # another version has other content: the same content is no release
+            artifact = self.folder / f"artifact-{version}"
+            shutil.copytree(self.artifact, artifact, dirs_exist_ok=True)
+            (artifact / "requirements.txt").write_text(f"# {version}\n", encoding="utf-8")
+        files = file_hashes(artifact)
+        body = {"version": version, "digest": content_digest(files), "source": f"file:{artifact}", "files": files}
         answer = self.control.put(f"/v1/models/{name}/release", json=body | {"group": group})
         assert answer.status_code == 202, answer.text
 
@@ -223,9 +230,6 @@ def eventually(check: Callable[[], Any], seconds: float = 30) -> None:
 
 @pytest.fixture(scope="module")
 def platform(artifact: Path) -> Iterator[Platform]:
-    import shutil
-    import tempfile
-
     # Not pytest's folder: the paths of Ray's sockets must stay short.
     folder = Path(tempfile.mkdtemp(prefix="srv", dir="/tmp"))
     platform = Platform(folder, artifact)
