@@ -6,13 +6,10 @@ controller that is killed anywhere goes on from what was committed last.
 
 import logging
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
 
 from policies.ledger.checkpointer import Checkpointer, CheckpointPlace
 from policies.ledger.store import Ledger
@@ -21,22 +18,22 @@ from policies.releases.signing import PrivateKey
 from serving.control import audit
 from serving.control.admission import RefusedError, admit, approve, eligible, parse_strategy
 from serving.control.database import Database
-from serving.control.fleet import Fleet, Report, View, read_models
+from serving.control.fleet import Fleet, Report, View
 from serving.control.gate import Gate
-from serving.control.managed import Managed, Move, observed, published
+from serving.control.managed import Managed, published
+from serving.control.mover import Mover, last_rollout
 from serving.control.records import Draft, Records, Said
-from serving.control.series import Key, SeriesError, read_arms, read_batch, surplus
+from serving.control.reports import read_applications, read_report
+from serving.control.series import Key, surplus
 from serving.control.view import document, possible, public_state
-from serving.rollout import effects, model
-from serving.rollout.observation import Batch, Candidate, Clock, Command, CommandKind
-from serving.state import Entry, Release, State, StateError, write_snapshot
+from serving.rollout import model
+from serving.rollout.observation import Batch, Command, CommandKind
+from serving.state import Entry, Release, State, write_snapshot
 
 log = logging.getLogger(__name__)
 
 _FORGET_SECONDS = 7 * 24 * 3600.0
 _RENEW_SECONDS = 1.5
-_MOST_MOVES = 8
-_SETTLED_SECONDS = 10.0
 _EXPIRY_SECONDS = 60.0
 
 LOCAL = Gate(EnvironmentRules(environment="local", approval="rule", signature="optional"), {})
@@ -83,19 +80,16 @@ class Store:
         """
         self._snapshot, self._key, self._seconds, self._clock = snapshot, key, rollout_seconds, clock
         self._monotonic = monotonic or clock
-        self._boot = uuid.uuid4().hex
-        self._began = self._monotonic()
         self.gate = gate
-        self._database = Database(database, holder or self._boot, clock)
+        self._fleet = Fleet()
+        self._mover = Mover(self._fleet, gate, seconds=rollout_seconds, clock=clock, monotonic=self._monotonic)
+        self._database = Database(database, holder or self._mover.boot, clock)
         self.ledger = Ledger(self._database.engine, lambda: datetime.fromtimestamp(clock(), UTC))
         self.checkpointer: Checkpointer | None = None
         self._records = Records(self._database, self.ledger)
         self._records.read()
-        self._fleet = Fleet()
         self._entries: dict[str, Entry] = {}
-        self._eligible: dict[str, tuple[float, frozenset[str]]] = {}
-        self._written = self._began
-        self._expiry_due = self._began
+        self._written = self._expiry_due = self._monotonic()
         for name, managed in self._records.managed.items():
             if not managed.withdrawn:
                 self._entries[name] = published(managed, View([], (), heard=False), settled=False)[1]
@@ -134,7 +128,7 @@ class Store:
         managed = self._records.managed.get(name)
         if managed is None or managed.withdrawn:
             return None
-        return document(managed, self._records.said(name, _last_rollout(managed)))
+        return document(managed, self._records.said(name, last_rollout(managed)))
 
     # --- what is asked --------------------------------------------------------------------------------------------
 
@@ -159,7 +153,7 @@ class Store:
         wanted = parse_strategy(strategy, self._seconds)
         managed = self._records.managed.get(name) or Managed(state=model.ModelState(model=name))
         managed = managed.but(withdrawn=False)
-        draft, now = Draft(), self._now()
+        draft, now = Draft(), self._mover.now()
         try:
             managed = admit(managed, release, wanted, approval, manifest, self.gate, by, now, draft)
         except RefusedError as error:
@@ -205,7 +199,7 @@ class Store:
             RefusedError: there is no manifest of that digest, or the approval is malformed.
         """
         managed, draft = self._known(name), Draft()
-        managed = approve(managed, digest, approval, self.gate, by, self._now(), draft)
+        managed = approve(managed, digest, approval, self.gate, by, self._mover.now(), draft)
         self._advance({name: managed}, draft)
         return self.model(name) or {}
 
@@ -240,20 +234,15 @@ class Store:
         Raises:
             RefusedError: it is malformed.
         """
+        reported = read_report(report)
         last = self._records.sequences.get(replica, 0)
         draft, batches = Draft(), dict[str, list[Batch]]()
-        try:
-            models = read_models(report["models"])
-            numbered = sorted(((*read_batch(batch), read_arms(batch)) for batch in report["counters"]), key=_number)
-            group = str(report["group"])
-        except (KeyError, TypeError, AttributeError, ValueError, StateError, SeriesError) as error:
-            raise RefusedError(f"the report is malformed: {error}") from None
-        self._fleet.put(replica, Report(group, self._monotonic(), models))
-        for sequence, added, arms in numbered:
-            if sequence > last:
-                last = draft.sequences[replica] = sequence
-                draft.add(added)
-                for name, batch in arms:
+        self._fleet.put(replica, Report(reported.group, self._monotonic(), reported.models))
+        for one in reported.counted:
+            if one.sequence > last:
+                last = draft.sequences[replica] = one.sequence
+                draft.add(one.added)
+                for name, batch in one.arms:
                     batches.setdefault(name, []).append(batch)
         self._advance(self._due(batches), draft, batches=batches)
         return last
@@ -264,18 +253,7 @@ class Store:
         Raises:
             RefusedError: it is malformed.
         """
-        try:
-            self._fleet.put_applications(
-                {
-                    str(name): (
-                        str(one["digest"]),
-                        Candidate(status=one["status"], reason=str(one["reason"]), fault=one["fault"]),
-                    )
-                    for name, one in reported.items()
-                }
-            )
-        except (KeyError, TypeError, AttributeError, ValidationError) as error:
-            raise RefusedError(f"the report is malformed: {error}") from None
+        self._fleet.put_applications(read_applications(reported))
         self.step()
 
     def step(self) -> None:
@@ -319,9 +297,6 @@ class Store:
             raise UnknownError(f"unknown model {name!r}")
         return managed
 
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock(), UTC)
-
     def _due(self, counted: Sequence[str] | Mapping[str, Any]) -> dict[str, Managed]:
         """Return the models that may have to move: those in motion, and those with new counts."""
         due = {}
@@ -348,7 +323,7 @@ class Store:
         for name, managed in due.items():
             new = tuple((batches or {}).get(name, ()))
             asked = (commands or {}).get(name, ())
-            draft.managed[name], entries[name] = self._moved(managed, new, asked, draft)
+            draft.managed[name], entries[name] = self._mover.move(managed, new, asked, draft)
         changed = {name: entry for name, entry in entries.items() if self._entries.get(name) != entry}
         if changed:
             draft.generation = self._records.generation + 1
@@ -362,75 +337,6 @@ class Store:
             self._entries |= changed
             self.write_snapshot()
 
-    def _moved(
-        self, managed: Managed, batches: tuple[Batch, ...], commands: tuple[Command, ...], draft: Draft
-    ) -> tuple[Managed, Entry]:
-        """Move one model until it stands still."""
-        name, now = managed.state.model, self._monotonic()
-        clock = Clock(boot=self._boot, monotonic=now, wall=self._clock())
-        settled = now - self._began >= _SETTLED_SECONDS
-        managed, entry = published(managed, View.of(self._fleet, name, managed.group or "", now), settled=settled)
-        for _ in range(_MOST_MOVES):
-            before = managed
-            tick, view = observed(
-                managed, self._fleet, now, clock,
-                batches=batches, commands=commands, eligible=self._allowed(managed, now),
-            )  # fmt: skip
-            passed = clock.since(managed.state.clock)
-            state, happened = model.advance(managed.state, tick)
-            managed = self._told(managed.but(state=state), happened, draft)
-            managed = self._relocated(managed, view, passed, draft)
-            view = View.of(self._fleet, name, managed.group or "", now)
-            managed, entry = published(managed, view, settled=settled)
-            batches, commands = (), ()
-            if _standing(before) == _standing(managed):
-                break
-        return managed, entry
-
-    def _told(self, managed: Managed, happened: Sequence[effects.Effect], draft: Draft) -> Managed:
-        """Take over what the machine tells: messages, quarantine and events."""
-        name, rollout = managed.state.model, _last_rollout(managed)
-        for effect in happened:
-            if isinstance(effect, effects.Message):
-                log.log(logging.WARNING if effect.level == "alarm" else logging.INFO, "%s", effect.text)
-                draft.said.append(Said(name, rollout, effect.level, effect.text))
-            elif isinstance(effect, effects.Quarantine):
-                managed = managed.but(quarantined={**managed.quarantined, effect.digest: self._now()})
-            draft.events += audit.events(managed, effect, f"{self.gate.rules.environment}:watch")
-            if isinstance(effect, effects.Record) and effect.kind.removeprefix("rollout.") in _ENDINGS:
-                last = managed.state.rollout
-                draft.add({("rollouts", name, "", public_state(last) if last else "failed"): 1.0})
-        return managed
-
-    def _relocated(self, managed: Managed, view: View, passed: float, draft: Draft) -> Managed:
-        """Finish a change of group once the replicas there have loaded the version."""
-        move, stable = managed.moving, managed.state.stable
-        if move is None or stable is None:
-            return managed
-        name, waited = managed.state.model, move.waited + passed
-        if view.loaded((stable.version, stable.digest)):
-            moved = {**managed.releases[stable.digest], "group": move.group}
-            draft.said.append(Said(name, move.id, "info", f"{name} {stable.version}: served by group {move.group!r}"))
-            return managed.but(
-                releases={**managed.releases, stable.digest: moved}, move=move.but(state="promoted", waited=waited)
-            )
-        if waited < self._seconds:
-            return managed.but(move=move.but(waited=waited))
-        error = view.failed((stable.version, stable.digest))
-        reason = f"group {move.group!r} did not load it in time" + (f": {error[0]}" if error else "")
-        draft.said.append(Said(name, move.id, "alarm", f"{name} {stable.version}: {reason}"))
-        return managed.but(move=Move(id=move.id, group=move.group, state="failed", reason=reason))
-
-    def _allowed(self, managed: Managed, now: float) -> frozenset[str]:
-        """Return the digests that may be gone back to; asked anew twice a minute, since signatures cost time."""
-        name = managed.state.model
-        until, known = self._eligible.get(name, (0.0, frozenset()))
-        wanted = frozenset(version.digest for version in managed.state.proven)
-        if now >= until or not known <= wanted or len(wanted) > len(known):
-            known = eligible(managed, self.gate, self._now())
-            self._eligible[name] = (now + 30.0, known)
-        return known
-
     def _check_expiry(self) -> None:
         """Send a stable version back whose approval has ended, if there is where to; restarts go on serving it."""
         now = self._monotonic()
@@ -439,13 +345,13 @@ class Store:
         self._expiry_due = now + _EXPIRY_SECONDS
         for name, managed in list(self._records.managed.items()):
             stable = managed.state.stable
-            if stable is None or managed.withdrawn or stable.digest in eligible(managed, self.gate, self._now()):
+            if stable is None or managed.withdrawn or stable.digest in eligible(managed, self.gate, self._mover.now()):
                 continue
             if managed.expired == stable.digest or managed.state.active or managed.state.returning:
                 continue
             reason = f"the approval of the stable version {stable.version} has ended"
             log.warning("%s: %s", name, reason)
-            draft = Draft(said=[Said(name, _last_rollout(managed), "alarm", f"{name}: {reason}")])
+            draft = Draft(said=[Said(name, last_rollout(managed), "alarm", f"{name}: {reason}")])
             command = Command(kind="rollback", by="rule:approval-expiry", reason=reason)
             self._advance({name: managed.but(expired=stable.digest)}, draft, commands={name: (command,)})
 
@@ -458,28 +364,6 @@ class Store:
             except Exception:
                 # The state is stored, and the next look tries again; a broken ledger is for `audit verify` to tell.
                 log.exception("no checkpoint of the ledger could be made")
-
-
-_ENDINGS = frozenset({"promoted", "rolled-back", "aborted", "superseded", "finished"})
-
-
-def _last_rollout(managed: Managed) -> str:
-    if managed.move is not None:
-        return managed.move.id
-    return managed.state.rollout.id if managed.state.rollout else ""
-
-
-def _standing(managed: Managed) -> tuple[Any, ...]:
-    """What changes when a model moves; clocks and counts do not."""
-    state, rollout = managed.state, managed.state.rollout
-    return (
-        rollout and (rollout.id, rollout.phase, rollout.step, rollout.generation),
-        state.stable, state.returning and state.returning.target, state.queued, managed.published, managed.move,
-    )  # fmt: skip
-
-
-def _number(batch: tuple[Any, ...]) -> int:
-    return int(batch[0])
 
 
 __all__ = ["ConflictError", "RefusedError", "Store", "UnknownError"]
