@@ -2,26 +2,23 @@
 """The gRPC surface: one servicer for all resources, between the engine's protocol and `resource.Resource`.
 
 Every response asks for a refresh before the next update, so that a plain `up` or `preview` notices a process that died.
-Errors that people can act on end a call with FAILED_PRECONDITION, of which the engine shows the text alone.
 """
 
 import threading
-import traceback
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-import grpc
 from google.protobuf import empty_pb2  # type: ignore[import-untyped]
-from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, plugin_pb2, provider_pb2, provider_pb2_grpc
+from pulumi.runtime.proto import provider_pb2
 
-from infra.provider.codec import Properties, decode, encode, is_known, plain, secret_texts
-from infra.provider.resource import Call, Explaining, Resource, ResourceError
+from infra.provider.codec import Properties, decode, encode, is_known, plain
+from infra.provider.resource import Explaining, Resource
+from infra.provider.servicer import Servicer, name_in, token_in
 
 VERSION = "0.1.0"
-_Result = TypeVar("_Result")
 
 
-class Provider(provider_pb2_grpc.ResourceProviderServicer):
+class Provider(Servicer):
     """Serves the resources of `resources`, a table from the last part of the type token to the resource.
 
     Args:
@@ -33,25 +30,10 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def __init__(
         self, resources: Mapping[str, Resource], cancelled: threading.Event, engine_address: str | None = None
     ) -> None:
+        super().__init__(VERSION, cancelled, engine_address)
         self._resources = resources
-        self._cancelled = cancelled
-        self._engine: engine_pb2_grpc.EngineStub | None = None
-        if engine_address:
-            self._connect(engine_address)
-
-    def _connect(self, address: str) -> None:
-        self._engine = engine_pb2_grpc.EngineStub(grpc.insecure_channel(address))
 
     # --- the plugin itself -----------------------------------------------------------------------------------------
-
-    def Handshake(self, request: Any, context: Any) -> Any:
-        """Agree on what both sides support."""
-        self._connect(request.engine_address)
-        return provider_pb2.ProviderHandshakeResponse(accept_secrets=True)
-
-    def GetPluginInfo(self, request: Any, context: Any) -> Any:
-        """Return the provider's version."""
-        return plugin_pb2.PluginInfo(version=VERSION)
 
     def CheckConfig(self, request: Any, context: Any) -> Any:
         """Accept the provider's configuration; it has no settings."""
@@ -64,11 +46,6 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Configure(self, request: Any, context: Any) -> Any:
         """Say what the provider supports, to engines that do not shake hands."""
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
-
-    def Cancel(self, request: Any, context: Any) -> Any:
-        """End the operations in flight soon."""
-        self._cancelled.set()
-        return empty_pb2.Empty()
 
     # --- resources -------------------------------------------------------------------------------------------------
 
@@ -116,7 +93,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         resource = self._resource(request.urn, context)
         inputs, state = decode(request.inputs), decode(request.properties)
         if not inputs:
-            self._fail(context, f"importing {_name(request.urn)} is not supported: `pulumi up` creates it")
+            self._fail(context, f"importing {name_in(request.urn)} is not supported: `pulumi up` creates it")
         call = self._call(request.urn, inputs)
         computed = self._guard(call, context, lambda: resource.read(call, plain(inputs), plain(state)))
         return provider_pb2.ReadResponse(
@@ -146,7 +123,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     # --- helpers ---------------------------------------------------------------------------------------------------
 
     def _resource(self, urn: str, context: Any) -> Resource:
-        token = urn.split("::")[2].rsplit("$", 1)[-1]
+        token = token_in(urn)
         resource = self._resources.get(token.removeprefix("blueprint:index:"))
         if resource is None:
             known = ", ".join(f"blueprint:index:{name}" for name in self._resources)
@@ -159,36 +136,3 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             call = self._call(urn, inputs)
             for line in resource.explain(inputs, state):
                 call.message(line)
-
-    def _call(self, urn: str, properties: Properties) -> Call:
-        def report(message: str, passing: bool) -> None:
-            if self._engine is None:
-                return
-            request = engine_pb2.LogRequest(
-                severity=engine_pb2.LogSeverity.INFO, message=message, urn=urn, ephemeral=passing
-            )
-            try:
-                self._engine.Log(request, timeout=5)
-            except grpc.RpcError:
-                self._engine = None  # the engine is gone; the work itself goes on or is cancelled
-
-        return Call(_name(urn), report, self._cancelled, tuple(secret_texts(properties)))
-
-    def _guard(self, call: Call, context: Any, operation: Callable[[], _Result]) -> _Result:
-        try:
-            return operation()
-        except ResourceError as error:
-            self._fail(context, call.redact(str(error)))
-        except OSError as error:  # a full disk, a missing right: the text says it all
-            self._fail(context, call.redact(f"{call.label}: {error}"))
-        except Exception as error:  # noqa: BLE001 - the engine shows it; a dead provider would hide it
-            where = "".join(traceback.format_exception(error)[-3:])
-            self._fail(context, call.redact(f"{call.label}: unexpected {type(error).__name__}: {error}\n{where}"))
-
-    def _fail(self, context: Any, message: str) -> NoReturn:
-        context.abort(grpc.StatusCode.FAILED_PRECONDITION, message)
-        raise AssertionError("abort raises")
-
-
-def _name(urn: str) -> str:
-    return urn.rsplit("::", 1)[-1]

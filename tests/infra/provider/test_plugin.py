@@ -57,10 +57,10 @@ def test_plugin_ends_soon_when_the_engine_asks_it_to(plugin: "subprocess.Popen[s
 
 def test_plugin_starts_without_the_pulumi_sdk_and_what_only_some_operations_need() -> None:
     code = (
-        "import os, sys, infra.provider.__main__ as plugin;"
-        "plugin._wait_for_engine = lambda: None;"
+        "import os, sys;import infra.provider.__main__ as main, infra.provider.plugin as plugin;"
+        "plugin.wait_for_end_of_input = lambda: None;"
         "os._exit = lambda status: print(sorted(sys.modules), flush=True) or sys.exit();"
-        "plugin.main()"
+        "main.main()"
     )
 
     done = subprocess.run(
