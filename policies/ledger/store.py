@@ -23,7 +23,7 @@ from policies.releases.signing import PublicKey
 
 Clock = Callable[[], datetime]
 
-_PAGE = 2_000
+_PAGE = 1_000
 _WRITE = "mlops_write"
 # How long a writer waits for the others, in seconds.
 _BUSY_SECONDS = 30
@@ -147,6 +147,7 @@ class Ledger:
         """
         self.engine = engine
         self._clock = clock or (lambda: datetime.now(UTC))
+        self._driver_error: type[Exception] = engine.dialect.loaded_dbapi.Error
         try:
             if create:
                 with write_transaction(engine) as connection:
@@ -201,13 +202,21 @@ class Ledger:
         return map(Entry._make, self._rows(query or Query()))
 
     def _rows(self, wanted: Query) -> Iterator[Entry]:
-        """The rows of `entries`: tuples, not yet entries, which is a fifth of a verification."""
+        """The rows of `entries`: plain tuples as the driver gives them.
+
+        Rows of SQLAlchemy and named tuples would be half of the time of a verification; no column needs a conversion.
+        """
         after, left = wanted.after, wanted.limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(_PAGE, left)
             with self.engine.connect() as connection:
-                rows = connection.execute(_select(replace(wanted, after=after)).limit(size)).all()
-            yield from cast("list[Entry]", rows)
+                cursor = connection.execute(_select(replace(wanted, after=after)).limit(size)).cursor
+                assert cursor is not None  # a SELECT always has one
+                try:
+                    rows = cast("list[Entry]", cursor.fetchall())
+                except self._driver_error as error:
+                    raise sa.exc.DBAPIError("the entries of the ledger", None, error) from error
+            yield from rows
             if len(rows) < size:
                 return
             after = rows[-1][0]
