@@ -1,7 +1,8 @@
 """The native tools that the project uses, with the versions and checksums it accepts.
 
 A tool is taken from PATH when it is new enough, else from its official release when the checksum below fits, else
-built from the Go modules whose exact sources `go/<tool>/go.sum` pins.
+built from the Go modules whose exact sources `go/<tool>/go.sum` pins. Only rehearsals ask for the tools of
+`REHEARSAL_TOOLS`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -64,6 +65,8 @@ class GoSource:
         packages: Import paths of its programs; a program is named after the last part.
         version_variable: Variable that the program prints as its version.
         version: The version it then prints (module version 0.313.5 is Prometheus 3.13.5).
+        version_prefix: What the program expects before the version's numbers.
+        program: Name of its only program where that is not the last part of the import path.
     """
 
     name: str
@@ -71,6 +74,8 @@ class GoSource:
     packages: tuple[str, ...]
     version_variable: str
     version: Version
+    version_prefix: str = ""
+    program: str = ""
 
     @property
     def folder(self) -> Path:
@@ -89,7 +94,7 @@ class GoSource:
     @property
     def linker_flags(self) -> str:
         """Flags that strip the program and tell it its version."""
-        return f"-s -w -X {self.version_variable}={show(self.version)}"
+        return f"-s -w -X {self.version_variable}={self.version_prefix}{show(self.version)}"
 
     @cached_property
     def checksum(self) -> str:
@@ -97,7 +102,7 @@ class GoSource:
         digest = hashlib.sha256()
         for name in ("go.mod", "go.sum"):
             digest.update((self.folder / name).read_bytes())
-        digest.update(" ".join((*self.packages, self.linker_flags)).encode())
+        digest.update(" ".join((*self.packages, self.linker_flags, *filter(None, [self.program]))).encode())
         return digest.hexdigest()
 
 
@@ -111,8 +116,8 @@ class Tool:
         minimum: Oldest version that is used from PATH.
         version_arguments: Arguments that make the main program print its version.
         source: How to build it.
-        release: Its official release, if a checksum is known.
         mend: What a person can install instead.
+        release: Its official release, if a checksum is known.
     """
 
     name: str
@@ -120,8 +125,8 @@ class Tool:
     minimum: Version
     version_arguments: tuple[str, ...]
     source: GoSource
-    release: Release
-    mend: str = field(default="")
+    mend: str
+    release: Release | None = None
 
 
 PULUMI = Tool(
@@ -184,4 +189,38 @@ PROMETHEUS = Tool(
     mend="install Prometheus 3.5 or newer (prometheus and promtool) and put both on PATH",
 )
 
-TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (PULUMI, PROMETHEUS)}
+ETCD = Tool(
+    name="etcd",
+    programs=("etcd",),
+    minimum=(3, 6),
+    version_arguments=("--version",),
+    source=GoSource(
+        name="etcd",
+        module="go.etcd.io/etcd/server/v3",
+        packages=("go.etcd.io/etcd/server/v3",),
+        version_variable="go.etcd.io/etcd/api/v3/version.Version",
+        version=(3, 6, 16),
+        program="etcd",
+    ),
+    mend="install etcd 3.6 or newer and put it on PATH",
+)
+
+KUBE_APISERVER = Tool(
+    name="kube-apiserver",
+    programs=("kube-apiserver",),
+    minimum=(1, 35),
+    version_arguments=("--version",),
+    source=GoSource(
+        name="kube-apiserver",
+        module="k8s.io/kubernetes",
+        packages=("k8s.io/kubernetes/cmd/kube-apiserver",),
+        version_variable="k8s.io/component-base/version.gitVersion",
+        version=(1, 35, 4),
+        version_prefix="v",
+    ),
+    mend="install kube-apiserver 1.35 or newer and put it on PATH",
+)
+
+PLATFORM_TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (PULUMI, PROMETHEUS)}
+REHEARSAL_TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (ETCD, KUBE_APISERVER)}
+TOOLS: Mapping[str, Tool] = {**PLATFORM_TOOLS, **REHEARSAL_TOOLS}

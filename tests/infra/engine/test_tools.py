@@ -14,7 +14,7 @@ import pytest
 
 from infra.engine import catalogue, golang, tools
 from infra.engine.cache import Cache, remove
-from infra.engine.catalogue import PULUMI, Archive, GoSource, Tool
+from infra.engine.catalogue import PULUMI, Archive, GoSource, Release, Tool
 from infra.engine.errors import ToolError
 
 
@@ -45,8 +45,13 @@ def release(served: Any, environ: dict[str, str], monkeypatch: pytest.MonkeyPatc
     served.files["release.tar.gz"] = content
     environ["MLOPS_TOOL_MIRROR"] = served.url
     pinned = Archive("release.tar.gz", hashlib.sha256(content).hexdigest())
-    use(monkeypatch, release=dataclasses.replace(PULUMI.release, archives={machine(): pinned}))
+    use(monkeypatch, release=official(PULUMI, archives={machine(): pinned}))
     return content
+
+
+def official(tool: Tool, **changes: Any) -> Release:
+    assert tool.release is not None
+    return dataclasses.replace(tool.release, **changes)
 
 
 def use(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Tool:
@@ -129,7 +134,7 @@ def test_wrong_archive_is_refused_and_the_build_takes_over(
 def test_built_engine_gets_our_language_host(
     environ: dict[str, str], built: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(monkeypatch, release=dataclasses.replace(PULUMI.release, archives={}))
+    use(monkeypatch, release=official(PULUMI, archives={}))
     host = tools.ensure("pulumi", environ=environ).parent / "pulumi-language-python"
     assert host.read_text() == tools.LANGUAGE_HOST
     assert os.access(host, os.X_OK)
@@ -138,7 +143,7 @@ def test_built_engine_gets_our_language_host(
 def test_outdated_language_host_is_replaced(
     environ: dict[str, str], built: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(monkeypatch, release=dataclasses.replace(PULUMI.release, archives={}))
+    use(monkeypatch, release=official(PULUMI, archives={}))
     host = tools.ensure("pulumi", environ=environ).parent / "pulumi-language-python"
     host.write_text("#!/bin/sh\nexit 1\n")
     tools.ensure("pulumi", environ=environ)
@@ -164,7 +169,7 @@ def test_full_disk_is_named_with_the_space_left(environ: dict[str, str], monkeyp
         raise OSError(28, "No space left on device", "/cache/file")
 
     monkeypatch.setattr(golang, "build", build)
-    use(monkeypatch, release=dataclasses.replace(PULUMI.release, archives={}))
+    use(monkeypatch, release=official(PULUMI, archives={}))
     with pytest.raises(ToolError, match=r"No space left on device \(/cache/file\).* GB are free"):
         tools.ensure("pulumi", environ=environ)
 
@@ -178,7 +183,7 @@ def test_unwritable_cache_is_a_clear_error(environ: dict[str, str], tmp_path: Pa
 def test_interrupted_installation_leaves_nothing_that_looks_finished(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, built: list[str]
 ) -> None:
-    use(monkeypatch, release=dataclasses.replace(PULUMI.release, archives={}))
+    use(monkeypatch, release=official(PULUMI, archives={}))
     works = golang.build
 
     def interrupted(source: GoSource, target: Path, *_: object) -> None:
@@ -201,7 +206,7 @@ def test_program_that_does_not_run_here_is_not_installed(
         (target / "pulumi").chmod(0o755)
 
     monkeypatch.setattr(golang, "build", build)
-    use(monkeypatch, release=dataclasses.replace(PULUMI.release, archives={}))
+    use(monkeypatch, release=official(PULUMI, archives={}))
     with pytest.raises(ToolError, match="does not run on this machine"):
         tools.ensure("pulumi", environ=environ)
 
@@ -221,9 +226,9 @@ def test_two_at_once_fetch_it_once(release: bytes, served: Any, environ: dict[st
 def test_build_files_go_when_no_tool_is_missing(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, built: list[str]
 ) -> None:
-    pulumi = dataclasses.replace(PULUMI, release=dataclasses.replace(PULUMI.release, archives={}))
+    pulumi = dataclasses.replace(PULUMI, release=official(PULUMI, archives={}))
     other = dataclasses.replace(
-        catalogue.PROMETHEUS, release=dataclasses.replace(catalogue.PROMETHEUS.release, archives={}), minimum=(3, 0)
+        catalogue.PROMETHEUS, release=official(catalogue.PROMETHEUS, archives={}), minimum=(3, 0)
     )
     monkeypatch.setattr(tools, "TOOLS", {"pulumi": pulumi, "prometheus": other})
     monkeypatch.setattr(tools, "PULUMI", pulumi)

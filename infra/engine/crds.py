@@ -1,0 +1,148 @@
+"""Custom resource definitions for the API server of a rehearsal, taken out of Go modules: `ensure()`.
+
+The controllers' own modules carry the definitions that their releases install. `go/crds/go.mod` says which versions,
+`go/crds/go.sum` their only accepted content; the files come into the tool cache and never into the repository. They
+are pinned to the versions of the charts that `components/` installs, since a chart's definitions and the objects that
+we write have to fit each other.
+"""
+
+from __future__ import annotations
+
+import base64
+import fnmatch
+import hashlib
+import json
+import os
+import re
+import subprocess
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.engine import golang
+from infra.engine.cache import Cache, Progress, silent
+from infra.engine.catalogue import Version, parse_version
+from infra.engine.errors import ToolError
+
+_FOLDER = Path(__file__).with_name("go") / "crds"
+
+FILES: Mapping[str, tuple[str, ...]] = {
+    "github.com/aws/karpenter-provider-aws": ("pkg/apis/crds/karpenter.*.yaml",),
+    "github.com/envoyproxy/gateway": ("charts/gateway-helm/crds/generated/gateway.envoyproxy.io_*.yaml",),
+    "github.com/external-secrets/external-secrets": (
+        "config/crds/bases/external-secrets.io_externalsecrets.yaml",
+        "config/crds/bases/external-secrets.io_*secretstores.yaml",
+    ),
+    "github.com/prometheus-operator/prometheus-operator": ("example/prometheus-operator-crd/*.yaml",),
+    "github.com/ray-project/kuberay/ray-operator": ("config/crd/bases/*.yaml",),
+    "sigs.k8s.io/gateway-api": ("config/crd/standard/gateway.*.yaml",),
+}
+"""Patterns of the files that are taken, by module."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module and the only content of it that is accepted, as go.sum writes it."""
+
+    path: str
+    version: str
+    sum: str
+
+
+def modules() -> tuple[Module, ...]:
+    """Return what go.mod and go.sum pin.
+
+    Raises:
+        ToolError: A module of `FILES` is not pinned.
+    """
+    versions = dict(re.findall(r"^\s(\S+) (v\S+)$", (_FOLDER / "go.mod").read_text(), re.MULTILINE))
+    sums = dict(re.findall(r"^(\S+ v[^\s/]+) (h1:\S+)$", (_FOLDER / "go.sum").read_text(), re.MULTILINE))
+    try:
+        return tuple(Module(path, versions[path], sums[f"{path} {versions[path]}"]) for path in FILES)
+    except KeyError as error:
+        raise ToolError(f"{_FOLDER}: go.mod or go.sum does not pin {error}") from error
+
+
+def folder(cache: Cache) -> Path:
+    """Return where the definitions lie once they are there."""
+    digest = hashlib.sha256(json.dumps([dict(FILES), [vars(module) for module in modules()]]).encode()).hexdigest()
+    return cache.tools / f"crds-{digest[:8]}"
+
+
+def ensure(progress: Progress = silent, *, environ: Mapping[str, str] | None = None) -> Path:
+    """Return the folder with the definitions, a YAML file each, getting them first where they are missing.
+
+    Raises:
+        ToolError: They can't be had, or a module's content is not the pinned one.
+    """
+    environ = os.environ if environ is None else environ
+    cache = Cache(environ)
+    target = folder(cache)
+    if target.is_dir():
+        return target
+    with cache.exclusive(progress):
+        if not target.is_dir():  # another process may have got them meanwhile
+            progress("crds: getting custom resource definitions out of Go modules")
+            go = golang.command(_go_version(), cache, progress, environ)
+            with cache.installing(target) as draft:
+                for module in modules():
+                    archive = _fetch(module, go, cache, environ)
+                    count = take(module, archive, draft)
+                    progress(f"crds: {count} from {module.path} {module.version}")
+    return target
+
+
+def _go_version() -> Version:
+    version = parse_version(re.search(r"^go (\S+)$", (_FOLDER / "go.mod").read_text(), re.MULTILINE)[1])  # type: ignore[index]
+    assert version is not None
+    return version
+
+
+def _fetch(module: Module, go: Path, cache: Cache, environ: Mapping[str, str]) -> Path:
+    """Return the module's archive in Go's module cache."""
+    done = subprocess.run(
+        [str(go), "mod", "download", "-json", f"{module.path}@{module.version}"],
+        cwd=cache.build,  # outside of any module
+        env=golang.variables(cache, go, environ) | {"GOFLAGS": "-modcacherw"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        answer = {}
+    # A module for a newer Go is fetched all the same, with an error beside it; nothing of it is built here.
+    if "Zip" not in answer:
+        raise ToolError(f"{module.path} {module.version} can't be had: {answer.get('Error') or done.stderr.strip()}")
+    return Path(answer["Zip"])
+
+
+def take(module: Module, archive: Path, target: Path) -> int:
+    """Copy the wanted files of a module and return how many these are.
+
+    Raises:
+        ToolError: The archive is another than the pinned one, or has no such file.
+    """
+    with zipfile.ZipFile(archive) as content:
+        found = content_sum(content)
+        if found != module.sum:
+            raise ToolError(f"{module.path} {module.version} has the checksum {found}, not the pinned {module.sum}")
+        root = f"{module.path}@{module.version}/"
+        count = 0
+        for name in content.namelist():
+            if any(fnmatch.fnmatchcase(name.removeprefix(root), pattern) for pattern in FILES[module.path]):
+                (target / Path(name).name).write_bytes(content.read(name))
+                count += 1
+    if not count:
+        raise ToolError(f"{module.path} {module.version} has no file like {', '.join(FILES[module.path])}")
+    return count
+
+
+def content_sum(archive: zipfile.ZipFile) -> str:
+    """Return a module's checksum as go.sum writes it: a hash over the files' names and hashes (golang.org/ref/mod)."""
+    digest = hashlib.sha256()
+    for name in sorted(archive.namelist()):
+        digest.update(f"{hashlib.sha256(archive.read(name)).hexdigest()}  {name}\n".encode())
+    return "h1:" + base64.b64encode(digest.digest()).decode()
