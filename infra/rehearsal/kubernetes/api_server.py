@@ -1,0 +1,269 @@
+"""A Kubernetes API server for a rehearsal: etcd and kube-apiserver on the loopback address, with the definitions.
+
+There is no controller manager, no scheduler and no node: the server stores and judges objects, and nothing acts on
+them. Everything lies in one folder and ends with the `with` block, however that ends; should this process be killed,
+the kernel ends the two servers with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from infra.engine import crds, tools
+from infra.engine.cache import Progress, silent
+from infra.engine.errors import ToolError
+from infra.rehearsal.kubernetes import certificates
+from infra.rehearsal.kubernetes.client import Client, Kind, Object, UnreachableError
+
+SCRATCH = "mlops-rehearsal-scratch"
+"""Namespace in which objects are judged whose own namespace is not there yet."""
+
+_READY_SECONDS = 60.0
+_STOP_SECONDS = 10.0
+_POLL_SECONDS = 0.1
+_DEFINITION = Kind(
+    "apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", False, frozenset()
+)
+_NAMESPACE = Kind("v1", "Namespace", "namespaces", False, frozenset())
+
+_MADE_BY_THE_SERVER = frozenset(
+    {"APIService", "Endpoints", "EndpointSlice", "Event", "FlowSchema", "IPAddress", "Lease", "ServiceCIDR"}
+    | {"PriorityLevelConfiguration"}
+)
+_SYSTEM_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})
+
+
+@dataclass
+class ApiServer:
+    """A running API server.
+
+    Attributes:
+        url: Its address.
+        ca: Certificate authority of its certificate, in PEM form.
+        token: Bearer token of an administrator.
+        client: A client with that token.
+    """
+
+    url: str
+    ca: str
+    token: str = field(repr=False)
+    client: Client = field(repr=False)
+    _command: list[str] = field(repr=False)
+    _folder: Path = field(repr=False)
+    _process: subprocess.Popen[bytes] = field(repr=False)
+    _baseline: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def leftovers(self) -> list[str]:
+        """Return the objects that were not there when the server had started, as `Kind namespace/name`, sorted."""
+        found = []
+        for kind, item in self._objects():
+            metadata = item["metadata"]
+            if metadata["uid"] not in self._baseline and metadata["name"] != SCRATCH:
+                place = f"{metadata['namespace']}/" if metadata.get("namespace") else ""
+                found.append(f"{kind.name} {place}{metadata['name']}")
+        return sorted(found)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many objects of each kind the rehearsal made."""
+        result: dict[str, int] = {}
+        for line in self.leftovers():
+            name = line.split(" ")[0]
+            result[name] = result.get(name, 0) + 1
+        return result
+
+    def _objects(self) -> Iterator[tuple[Kind, Object]]:
+        """Yield the objects that may be somebody's, not the server's own housekeeping."""
+        for kind in self.client.kinds():
+            if kind.name in _MADE_BY_THE_SERVER:
+                continue
+            for item in self.client.list(kind):
+                if item["metadata"].get("namespace") not in _SYSTEM_NAMESPACES:
+                    yield kind, item
+
+    def stop(self) -> None:
+        """End the API server as a fault; etcd and what it stores stay."""
+        _end(self._process)
+
+    def start(self) -> None:
+        """Start the API server again on the same address after `stop`."""
+        self._process = _spawn(self._command, self._folder / "kube-apiserver.log")
+        _wait(self.client, self._process, self._folder / "kube-apiserver.log")
+
+
+@contextlib.contextmanager
+def api_server(
+    folder: Path, progress: Progress = silent, *, environ: Mapping[str, str] | None = None
+) -> Iterator[ApiServer]:
+    """Run etcd and kube-apiserver while the block runs.
+
+    The tools are got first where they are missing, which takes several minutes.
+
+    Args:
+        folder: Empty or missing folder for data, certificates, token and logs; the caller removes it.
+        progress: Told what goes on.
+        environ: Environment to look for tools in; this process's by default.
+
+    Raises:
+        ToolError: A tool can't be had, or a server does not start; the message ends with its last words.
+    """
+    etcd = tools.ensure("etcd", progress, environ=environ)
+    kube_apiserver = tools.ensure("kube-apiserver", progress, environ=environ)
+    definitions = crds.ensure(progress, environ=environ)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files = certificates.make(folder)
+    token = secrets.token_urlsafe(32)
+    tokens = folder / "tokens.csv"
+    with os.fdopen(os.open(tokens, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f'{token},rehearsal,rehearsal,"system:masters"\n')
+    with contextlib.ExitStack() as stack:
+        client_port, peer_port, port = _free_ports(3)
+        storage = _spawn(_etcd_command(etcd, folder, files, client_port, peer_port), folder / "etcd.log")
+        stack.callback(_end, storage)
+        command = _api_command(kube_apiserver, files, tokens, client_port, port)
+        process = _spawn(command, folder / "kube-apiserver.log")
+        ca = files.authority.read_text()
+        client = Client(f"https://127.0.0.1:{port}", ca, token)
+        stack.callback(client.close)
+        server = ApiServer(client.url, ca, token, client, command, folder, process)
+        stack.callback(server.stop)
+        _wait(client, process, folder / "kube-apiserver.log")
+        progress(f"Kubernetes API server: ready at {client.url}; installing custom resource definitions")
+        count = _install(client, definitions)
+        client.apply(_NAMESPACE, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SCRATCH}})
+        server._baseline = frozenset(item["metadata"]["uid"] for _kind, item in server._objects())
+        progress(f"Kubernetes API server: {count} definitions installed")
+        yield server
+
+
+def _etcd_command(program: Path, folder: Path, files: certificates.Certificates, port: int, peers: int) -> list[str]:
+    """Return etcd's command. It syncs nothing to disk: its data is not meant to outlive the rehearsal."""
+    return [
+        str(program),
+        f"--data-dir={folder / 'etcd'}",
+        f"--listen-client-urls=https://127.0.0.1:{port}",
+        f"--advertise-client-urls=https://127.0.0.1:{port}",
+        f"--listen-peer-urls=http://127.0.0.1:{peers}",
+        f"--initial-advertise-peer-urls=http://127.0.0.1:{peers}",
+        f"--initial-cluster=default=http://127.0.0.1:{peers}",
+        f"--cert-file={files.certificate}",
+        f"--key-file={files.key}",
+        f"--trusted-ca-file={files.authority}",
+        "--client-cert-auth",
+        "--unsafe-no-fsync",
+        "--log-level=warn",
+    ]
+
+
+def _api_command(program: Path, files: certificates.Certificates, tokens: Path, etcd_port: int, port: int) -> list[str]:
+    """Return kube-apiserver's command: RBAC, and no service account admission, since nothing would make accounts."""
+    return [
+        str(program),
+        f"--etcd-servers=https://127.0.0.1:{etcd_port}",
+        f"--etcd-cafile={files.authority}",
+        f"--etcd-certfile={files.certificate}",
+        f"--etcd-keyfile={files.key}",
+        "--bind-address=127.0.0.1",
+        "--advertise-address=127.0.0.1",
+        "--endpoint-reconciler-type=none",
+        f"--secure-port={port}",
+        f"--tls-cert-file={files.certificate}",
+        f"--tls-private-key-file={files.key}",
+        f"--token-auth-file={tokens}",
+        "--authorization-mode=RBAC",
+        "--anonymous-auth=false",
+        "--disable-admission-plugins=ServiceAccount",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-key-file={files.key}",
+        f"--service-account-signing-key-file={files.key}",
+        "--service-cluster-ip-range=10.96.0.0/16",
+        "--profiling=false",
+    ]
+
+
+def _spawn(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a server that ends with this process and that the terminal's Ctrl-C does not reach."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd="/",
+        )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a server; nothing of its data is wanted, so it gets little time."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def _wait(client: Client, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    while not client.ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            what = f"ended with code {process.returncode}" if process.returncode is not None else "is not ready"
+            raise ToolError(f"kube-apiserver {what} after its start; its last words ({log}):\n{_tail(log)}")
+        time.sleep(_POLL_SECONDS)
+
+
+def _tail(log: Path, lines: int = 8) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _install(client: Client, folder: Path) -> int:
+    """Install the definitions and wait until objects of their kinds can be made."""
+    bodies: list[Object] = []
+    for file in sorted(folder.glob("*.yaml")):
+        bodies += [body for body in yaml.load_all(file.read_text(), _LOADER) if body]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda body: client.create(_DEFINITION, None, body), bodies))
+    deadline = time.monotonic() + _READY_SECONDS
+    while True:
+        waiting = [item["metadata"]["name"] for item in client.list(_DEFINITION) if not _established(item)]
+        missing = [body for body in bodies if not _served(client, body)] if not waiting else []
+        if not waiting and not missing:
+            return len(bodies)
+        if time.monotonic() > deadline:
+            raise UnreachableError(f"these definitions are not served in time: {waiting or missing}")
+        time.sleep(_POLL_SECONDS)
+
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _established(definition: Object) -> bool:
+    conditions = definition.get("status", {}).get("conditions", ())
+    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
+
+
+def _served(client: Client, definition: Object) -> bool:
+    spec = definition["spec"]
+    versions = [each["name"] for each in spec["versions"] if each["served"]]
+    return all(client.kind(f"{spec['group']}/{version}", spec["names"]["kind"]) for version in versions)
