@@ -153,6 +153,7 @@ def pipelines(target: LocalTarget, platform: Foundation, models: Sequence[Model]
         "pipelines",
         LocalPipelinesArgs(
             site=target.site,
+            environment=target.environment,
             cluster=JobCluster(
                 url=platform.cluster.dashboard_url, token=platform.cluster.token, ready=platform.cluster
             ),

@@ -1,22 +1,27 @@
 """From what a training run left to a release manifest, ready to be approved.
 
-The facts come from the result of the training job and from the registry; nothing in them is typed by a person. Who
-trained signs the artifact; approvals are added by others.
+The facts come from the result of the training job and from the registry; nothing in them is typed by a person. The
+artifact was signed when it was trained; approvals are added by others.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from policies.releases.approval import sign_artifact
+from policies.releases.approval import artifact_bytes, sign_artifact
 from policies.releases.keys import DemoKeys, key_signer, read_private_key
-from policies.releases.manifest import Manifest
+from policies.releases.manifest import ARTIFACT_NAMESPACE, Manifest, Signature
+from policies.releases.signing import SignatureError, verify
 
 Fetch = Callable[[str], Any]
 """Takes a path on the registry, returns its JSON answer."""
+Resolve = Callable[[str], str | None]
+"""Takes an abbreviated commit, returns the whole one where there is exactly one."""
 
 
 class ProposalError(Exception):
@@ -53,16 +58,22 @@ def newest(versions: Mapping[str, Mapping[str, Any]], model: str) -> str:
     return max(passed, key=int)
 
 
-def propose(candidate: Mapping[str, Any], fetch: Fetch, keys: DemoKeys) -> Manifest:
-    """Make the manifest of a candidate, signed by who trained it, without approvals.
+def propose(candidate: Mapping[str, Any], fetch: Fetch, keys: DemoKeys, resolve: Resolve | None = None) -> Manifest:
+    """Make the manifest of a candidate with the signature of who trained it, without approvals.
+
+    A version that was made otherwise than by a training job has none; it is signed with the trainer's demo key here.
+    Its intended use and risk tier are those of its `ModelSpec`, which training wrote down; the commit is the one that
+    it was trained from.
 
     Args:
         candidate: the result of a training job.
         fetch: reads from the registry.
         keys: keys of the environment.
+        resolve: returns the whole name of a commit that was abbreviated, None where it is not known.
 
     Raises:
-        ProposalError: the candidate did not pass, or a fact that a manifest states is not known.
+        ProposalError: the candidate did not pass, its commit cannot be resolved, or a fact that a manifest
+            states is not known.
     """
     model, version, digest = str(candidate["model"]), str(candidate["version"]), str(candidate["digest"])
     evaluation = candidate.get("evaluation") or {}
@@ -80,25 +91,69 @@ def propose(candidate: Mapping[str, Any], fetch: Fetch, keys: DemoKeys) -> Manif
         "source": candidate["source"],
         "files": dict(candidate["files"]),
         "run": candidate["run"],
-        "commit": candidate["commit"],
-        "trainedBy": keys.trainer.principal,
-        "trainedAt": evaluation.get("evaluatedAt"),
+        "commit": _commit(str(candidate["commit"]), f"version {version} of {model}", resolve),
+        "trainedBy": candidate.get("trainedBy") or keys.trainer.principal,
+        "trainedAt": candidate.get("trainedAt") or evaluation.get("evaluatedAt"),
         "dataDigest": candidate["dataDigest"],
         "seed": candidate["seed"],
         "lockDigest": environment.get("lockDigest"),
         "architecture": evaluation.get("architecture"),
-        "riskTier": tags.get("mlops.risk_tier"),
-        "intendedUse": registered.get("description"),
+        "riskTier": candidate.get("riskTier") or tags.get("mlops.risk_tier"),
+        "intendedUse": candidate.get("intendedUse") or registered.get("description"),
         "evaluation": evaluation,
     }
-    signer = key_signer(read_private_key(keys.trainer.key))
-    signature = sign_artifact(model, digest, keys.trainer.principal, keys.trust_root.name, signer)
+    signature = candidate.get("signature")
+    if not _covers(signature, model, digest):
+        signer = key_signer(read_private_key(keys.trainer.key))
+        signature = sign_artifact(model, digest, keys.trainer.principal, keys.trust_root.name, signer).to_json()
     try:
-        return Manifest.model_validate(document | {"signature": signature.to_json()})
+        return Manifest.model_validate(document | {"signature": signature})
     except ValueError as error:
         missing = [
             f"{'.'.join(map(str, one['loc']))} {json.dumps(one.get('input'), default=str)[:80]}: {one['msg']}"
             for one in error.errors()  # type: ignore[attr-defined]
         ]
-        hint = "; train from a commit" if candidate.get("commit") == "unknown" else ""
-        raise ProposalError(f"version {version} of {model} can't be proposed: {'; '.join(missing)}{hint}") from None
+        raise ProposalError(f"version {version} of {model} can't be proposed: {'; '.join(missing)}") from None
+
+
+def git_commit(project: Path) -> Resolve:
+    """Return what finds the whole name of a commit in the history of a project."""
+
+    def resolve(name: str) -> str | None:
+        command = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"]
+        try:
+            done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=10, check=False)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip() or None
+
+    return resolve
+
+
+def _commit(stated: str, what: str, resolve: Resolve | None) -> str:
+    """Return the whole name of the commit that a version was trained from."""
+    if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", stated):
+        return stated
+    if not re.fullmatch(r"[0-9a-f]{4,63}", stated):
+        raise ProposalError(
+            f"{what} can't be proposed: it was trained from the commit {stated!r}, which is no commit. Train in a git "
+            "checkout, or set MLOPS_COMMIT to the output of `git rev-parse HEAD`, and train again"
+        )
+    whole = resolve(stated) if resolve else None
+    if whole is None:
+        raise ProposalError(
+            f"{what} can't be proposed: it was trained from the commit {stated}, an abbreviation that this checkout "
+            "knows no or several commits for. Run `git fetch` if it was made elsewhere; or set MLOPS_COMMIT to all "
+            "40 digits, as `git rev-parse HEAD` prints them, and train again"
+        )
+    return whole
+
+
+def _covers(signature: Any, model: str, digest: str) -> bool:
+    """Whether a candidate's signature is one over its own artifact; whose it is, the environment judges."""
+    try:
+        stated = Signature.model_validate(signature)
+        verify(stated.value, ARTIFACT_NAMESPACE, artifact_bytes(model, digest))
+    except (ValueError, SignatureError):
+        return False
+    return True

@@ -14,11 +14,11 @@ from serving.arms import Caller, Remote, Traffic
 from serving.auth import derive
 from serving.config import Settings
 from serving.counters import Counters
-from serving.fetch import Cache, FetchError
+from serving.fetch import FetchError
+from serving.loading import Loader
 from serving.protocol.v2 import Codec
 from serving.replay import Replayer, SampleError, read_sample
 from serving.runtime.contract import Contract
-from serving.runtime.model import load
 from serving.state import Candidate, Division, Entry
 from serving.table import Served
 from serving.traffic import Split
@@ -36,7 +36,7 @@ class Arms:
         settings: Settings,
         replica: str,
         counters: Counters,
-        cache: Cache,
+        loader: Loader,
         executor: Executor,
         connect: Connect | None,
     ) -> None:
@@ -47,7 +47,7 @@ class Arms:
         self.alone = False
         """Whether everything was given to stable because control is silent."""
         self._settings, self._replica, self._counters = settings, replica, counters
-        self._cache, self._executor, self._connect = cache, executor, connect
+        self._loader, self._executor, self._connect = loader, executor, connect
         self._applied: dict[str, int] = {}
         self._made: dict[str, tuple[Any, ...]] = {}
         self._replays: dict[str, tuple[int, asyncio.Task[None]]] = {}
@@ -148,7 +148,7 @@ class Arms:
         self, name: str, served: Served | None, candidate: Candidate, generation: int, rows: int
     ) -> None:
         try:
-            sample = read_sample(await asyncio.to_thread(self._cache.sample, candidate.release))
+            sample = read_sample(await asyncio.to_thread(self._loader.cache.sample, candidate.release))
             if served is not None:
                 remote = await self._remote(name, served.codec, served.model.contract, candidate)
             else:
@@ -166,7 +166,6 @@ class Arms:
 
     async def _first(self, name: str, candidate: Candidate) -> Remote | None:
         """Connect to a candidate that has no stable to compare with: its own signature is what it must keep."""
-        folder = await asyncio.to_thread(self._cache.get, candidate.release)
-        model = await asyncio.to_thread(load, folder)
+        model = await asyncio.to_thread(self._loader.load, name, candidate.release)
         codec = Codec(name, candidate.release.version, model.signature, model.contract, self._settings.limits.max_rows)
         return await self._remote(name, codec, model.contract, candidate)

@@ -18,11 +18,10 @@ from serving.batching import Batcher, Limits
 from serving.capture import Capture
 from serving.config import Settings
 from serving.counters import Slot
-from serving.fetch import Cache, FetchError
+from serving.loading import Loader, explained, fault
 from serving.protocol.errors import ProtocolError
 from serving.protocol.request import Column, Decoded
-from serving.runtime.artifact import ArtifactError
-from serving.runtime.model import Model, load
+from serving.runtime.model import Model
 from serving.state import Release
 from serving.table import make_sink
 
@@ -46,21 +45,16 @@ class CandidateModel:
         self._batcher: Batcher | None = None
 
     async def start(self) -> None:
-        """Fetch, verify and load.
+        """Verify, fetch and load.
 
         Raises:
             CandidateError: it cannot be had (the platform's fault) or cannot be loaded (the model's).
         """
         try:
-            folder = await asyncio.to_thread(
-                Cache(self._settings.model_cache, self._settings.registry).get, self._release
-            )
-        except (FetchError, ArtifactError, OSError) as error:
-            raise CandidateError(f"{PLATFORM_FAULT}: {error}") from error
-        try:
-            loaded = await asyncio.to_thread(load, folder)
+            loaded = await asyncio.to_thread(Loader(self._settings).load, self._model, self._release)
         except Exception as error:
-            raise CandidateError(f"the model cannot be loaded: {error}") from error
+            whose = PLATFORM_FAULT if fault(error) == "platform" else "the model cannot be loaded"
+            raise CandidateError(f"{whose}: {explained(error)}") from error
         release, batching, limits = self._release, self._settings.batching, self._settings.limits
         bounds = Limits(batching.max_rows, batching.wait_ms / 1000, limits.max_pending, limits.request_seconds)
         captured = None

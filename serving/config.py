@@ -8,7 +8,7 @@ import hmac
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -49,6 +49,25 @@ class RegistrySettings(_Model):
     url: str
     username: str | None = None
     password: str | None = Field(None, repr=False)
+
+
+class TrustRootSettings(_Model):
+    """A trust root: its name, and its file of allowed signers. A replica reads it anew for each model that it loads."""
+
+    name: str = Field(min_length=1)
+    path: Path
+
+
+class TrustSettings(_Model):
+    """Whose signatures make an artifact loadable. The registry and the controller have no say in it.
+
+    Where nothing is stated a signature is required and nobody is trusted. `signature: optional` lets artifacts without
+    one be loaded; a bad one never is. `rehearsal` says that this environment is one, see `policies.releases.keys`.
+    """
+
+    signature: Literal["required", "optional"] = "required"
+    roots: tuple[TrustRootSettings, ...] = ()
+    rehearsal: bool = False
 
 
 class ReplicaSettings(_Model):
@@ -119,6 +138,7 @@ class Settings(_Model):
     http: HttpSettings = HttpSettings()
     control: ControlSettings
     registry: RegistrySettings
+    trust: TrustSettings = TrustSettings()
     inference_token: str | None = Field(None, repr=False)
     snapshot: Path
     snapshot_key: str = Field(repr=False, min_length=16)

@@ -77,11 +77,21 @@ class Cache:
             shutil.rmtree(hidden, ignore_errors=True)
             try:
                 self._download(release, hidden)
-                verify(hidden, release.digest, release.files)
+                self._check(release, hidden)
                 hidden.replace(final)
             finally:
                 shutil.rmtree(hidden, ignore_errors=True)
         return final
+
+    def _check(self, release: Release, folder: Path) -> None:
+        try:
+            verify(folder, release.digest, release.files)
+        except ArtifactError as error:
+            what = str(error).removeprefix(f"{folder}: ")
+            raise ArtifactError(
+                f"version {release.version} is not loaded: {release.source} holds something else than was released: "
+                f"{what}. Put the released file back into the registry, or train and release another version"
+            ) from None
 
     def sample(self, release: Release) -> bytes:
         """Return the evaluation sample that training left beside a version.

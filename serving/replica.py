@@ -27,10 +27,8 @@ from serving.capture import Settings as CaptureOptions
 from serving.config import Settings
 from serving.counters import Counters
 from serving.features import FeatureStore
-from serving.fetch import Cache, FetchError
 from serving.ingress import Ingress, Options
-from serving.runtime.artifact import ArtifactError
-from serving.runtime.model import load
+from serving.loading import Loader, explained, fault
 from serving.state import Entry, Release, State, StateError, read_snapshot
 from serving.table import Served, Table
 
@@ -78,7 +76,7 @@ class Replica:
         self._group = settings.group(group)
         self._executor = ThreadPoolExecutor(4, thread_name_prefix="model")
         self._counters = Counters()
-        self._cache = Cache(settings.model_cache, settings.registry)
+        self._loader = Loader(settings)
         limits, batching = settings.limits, settings.batching
         self._limits = Limits(batching.max_rows, batching.wait_ms / 1000, limits.max_pending, limits.request_seconds)
         features = settings.features
@@ -97,7 +95,7 @@ class Replica:
         self._loaded: dict[Key, Served] = {}
         self._failed: dict[Key, _Failure] = {}
         self._serving: dict[str, Key] = {}
-        self._releases = Arms(settings, self.id, self._counters, self._cache, self._executor, connect)
+        self._releases = Arms(settings, self.id, self._counters, self._loader, self._executor, connect)
         self._heard = time.monotonic()
         self._applied = -1
         self._tidy_at = 0.0
@@ -251,7 +249,7 @@ class Replica:
         self._tidy_at = time.monotonic() + _TIDY_SECONDS
         releases = [release for entry in state.models.values() for release in entry.releases]
         try:
-            await asyncio.to_thread(self._cache.prune, [release.digest for release in releases])
+            await asyncio.to_thread(self._loader.cache.prune, [release.digest for release in releases])
         except OSError as error:
             log.warning("the model cache cannot be tidied: %s", error)
 
@@ -267,13 +265,12 @@ class Replica:
             return
         name, version, digest = key
         try:
-            model, seconds = await asyncio.to_thread(self._fetch, release)
+            model, seconds = await asyncio.to_thread(self._fetch, name, release)
         except Exception as error:  # noqa: BLE001 - loading runs code and files of others
             pause = min(2 * failure.pause, _LONGEST_RETRY) if failure else 1.0
-            fault = "platform" if isinstance(error, FetchError | ArtifactError | OSError) else "model"
-            reason = str(error) or type(error).__name__
-            self._failed[key] = _Failure(reason, time.monotonic() + pause, pause, fault)
-            log.warning("model %s version %s cannot be loaded: %s", name, version, error)
+            reason = explained(error)
+            self._failed[key] = _Failure(reason, time.monotonic() + pause, pause, fault(error))
+            log.warning("model %s version %s cannot be loaded: %s", name, version, reason)
             return
         self._failed.pop(key, None)
         served = Served.make(
@@ -290,9 +287,9 @@ class Replica:
         served.batcher.measured(seconds)
         self._loaded[key] = served
 
-    def _fetch(self, release: Release) -> tuple[Any, float]:
-        """Fetch, verify, load and try a model; returns it and the seconds that one row takes. Runs in a thread."""
-        model = load(self._cache.get(release))
+    def _fetch(self, name: str, release: Release) -> tuple[Any, float]:
+        """Verify, load and try a model; returns it and the seconds that one row takes. Runs in a thread."""
+        model = self._loader.load(name, release)
         inputs = {t.name: _zeros(t.dtype, t.shape) for t in model.signature.inputs}
         seconds = 0.0
         # The first call allocates; the second one is what requests will see.

@@ -9,9 +9,13 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from policies.releases.manifest import Signature
 from serving.auth import sign
 from serving.runtime.artifact import ArtifactError, check_files
 from serving.traffic import SLOTS, Runs, Split
@@ -29,13 +33,19 @@ class StateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One version of a model: its number, its digest, where its files are, and their hashes."""
+    """One version of a model: its number, its digest, where its files are, and their hashes.
+
+    `signature` is the trainer's, over model and digest, and `trained_at` says when it was made; a replica checks it
+    against the trust roots of its own configuration before it loads anything (`serving.loading`).
+    """
 
     version: str
     digest: str
     source: str
     files: Mapping[str, str]
     group: str
+    signature: Signature | None = None
+    trained_at: datetime | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the published form."""
@@ -45,6 +55,8 @@ class Release:
             "source": self.source,
             "files": dict(self.files),
             "group": self.group,
+            "signature": self.signature and self.signature.to_json(),
+            "trainedAt": self.trained_at and self.trained_at.isoformat().replace("+00:00", "Z"),
         }
 
     @classmethod
@@ -68,7 +80,30 @@ class Release:
             check_files(files, values["digest"])
         except ArtifactError as error:
             raise StateError(f"release: {error}") from None
-        return cls(**values)
+        return cls(**values, signature=_signature(data.get("signature")), trained_at=_time(data.get("trainedAt")))
+
+
+def _signature(data: Any) -> Signature | None:
+    if data is None:
+        return None
+    try:
+        return Signature.model_validate(data)
+    except ValidationError as error:
+        one = error.errors()[0]
+        where = ".".join(str(part) for part in ("release.signature", *one["loc"]))
+        raise StateError(f"{where}: {one['msg']}") from None
+
+
+def _time(text: Any) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        time = None
+    if time is None or time.tzinfo is None:
+        raise StateError(f"release.trainedAt: {text!r}: expected a time with its zone, as in 2026-11-20T09:00:00Z")
+    return time
 
 
 @dataclass(frozen=True, slots=True)

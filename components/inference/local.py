@@ -113,9 +113,10 @@ class LocalInference(Inference):
                             "replicaToken": tokens["replica"],
                             "rolloutTimeoutSeconds": args.rollout_timeout_seconds,
                             "environment": args.environment,
-                            # On one machine a version that passed its evaluation may start; approvals can be tried
-                            # with demo keys, and a quarantine is lifted by nothing else.
+                            # On one machine a version that passed its evaluation may start, if training signed it;
+                            # approvals can be tried with demo keys, and a quarantine is lifted by nothing else.
                             "approval": "rule",
+                            "signature": "optional",
                             "demoKeys": site.data("keys"),
                             "ledger": {
                                 "checkpoints": site.data("ledger", "checkpoints"),
@@ -170,6 +171,11 @@ class LocalInference(Inference):
                     "url": args.registry.url,
                     "username": args.registry.username,
                     "password": args.registry.password,
+                },
+                # What replicas believe comes to them from here, not from the registry or the controller.
+                "trust": {
+                    "signature": "optional",
+                    "roots": [{"name": args.environment, "path": site.data("keys", "allowed_signers")}],
                 },
                 "inferenceToken": tokens["predict"],
                 "snapshot": snapshot,

@@ -28,9 +28,10 @@ SHARED_CODE = ("training", "serving/runtime", "policies/releases", "requirements
 
 @dataclass(frozen=True, kw_only=True)
 class LocalPipelinesArgs(PipelinesArgs):
-    """What local pipelines need besides."""
+    """What local pipelines need besides; `environment` is in whose name they sign what they made."""
 
     site: Site
+    environment: str
 
 
 def train_command(site: Site, model: Model) -> list[str]:
@@ -46,6 +47,15 @@ def train_command(site: Site, model: Model) -> list[str]:
         f"--seed={model.seed}",
         *(f"--param={assignment}" for assignment in assignments),
     )
+
+
+def signing_environment(site: Site, environment: str) -> dict[str, str]:
+    """Who signs what is trained here: the demo key of the trainer, see `policies.releases.keys.make_demo_keys`."""
+    return {
+        "MLOPS_SIGNING_KEY": site.data("keys", "trainer"),
+        "MLOPS_SIGNER": f"trainer@{environment}",
+        "MLOPS_TRUST_ROOT": environment,
+    }
 
 
 def _text(value: float | str) -> str:
@@ -102,7 +112,8 @@ class LocalPipelines(Pipelines):
             train_command(site, model),
             key | {"seed": str(model.seed), "params": json.dumps(dict(model.params), sort_keys=True)},
             environment=environment
-            | {"MLFLOW_TRACKING_URI": tracking.url, "MLFLOW_TRACKING_USERNAME": tracking.username},
+            | {"MLFLOW_TRACKING_URI": tracking.url, "MLFLOW_TRACKING_USERNAME": tracking.username}
+            | signing_environment(site, self._args.environment),
             secret_environment={"MLFLOW_TRACKING_PASSWORD": tracking.password},
             depends_on=[tracking.ready],
         )
@@ -143,6 +154,7 @@ class LocalPipelines(Pipelines):
                 "command": train_command(site, model),
                 "environment": {
                     **site.environment(),
+                    **signing_environment(site, self._args.environment),
                     "MLFLOW_TRACKING_URI": tracking.url,
                     "MLFLOW_TRACKING_USERNAME": tracking.username,
                 },

@@ -49,7 +49,12 @@ def _propose(context: Context, model: str, version: str) -> tuple[Manifest, Path
                 f"version {wanted} of {model} was not trained in stack {context.stack}; known are: {known}"
             )
         with context.http("registry") as http:
-            manifest = proposals.propose(trained[wanted], lambda path: _fetched(http, path), _demo_keys(context))
+            manifest = proposals.propose(
+                trained[wanted],
+                lambda path: _fetched(http, path),
+                _demo_keys(context),
+                proposals.git_commit(PROJECT),
+            )
     except proposals.ProposalError as error:
         raise CommandFailed(str(error)) from None
     file = manifest_file(PROJECT, model, wanted)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from components.pipelines.local import signing_environment
 from components.site import Site
 from infra.cli.context import DEFAULT_STACK, PROJECT, Context
 from infra.cli.output import CommandFailed, print_json, say
@@ -71,6 +72,7 @@ def _inputs(context: Context, model: str, seed: int | None, params: list[str]) -
         "directory": site.project,
         "environment": {
             **site.environment(),
+            **signing_environment(site, context.settings.environment),
             "MLFLOW_TRACKING_URI": tracking["url"],
             "MLFLOW_TRACKING_USERNAME": tracking["username"],
         },

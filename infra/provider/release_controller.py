@@ -115,6 +115,8 @@ class Controller:
             "digest": release.digest,
             "source": release.source,
             "files": release.files,
+            "signature": release.signature,
+            "trainedAt": release.trained_at,
             "group": self._inputs["group"],
             "strategy": self._inputs["strategy"],
             "manifest": release.manifest,

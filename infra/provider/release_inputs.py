@@ -59,13 +59,16 @@ FIELDS = {
 class Release:
     """A version with everything that a replica needs to fetch and verify it.
 
-    `manifest` is what people approved; without one only a rule of the environment can let it start.
+    `signature` is that of who trained it, made at `trained_at`. `manifest` is what people
+    approved; without one only a rule of the environment can let it start.
     """
 
     version: str
     digest: str
     source: str
     files: dict[str, str]
+    signature: dict[str, Any] | None = None
+    trained_at: str | None = None
     manifest: dict[str, Any] | None = None
 
     def identity(self) -> Properties:
@@ -101,7 +104,15 @@ def _from_document(model: object, version: object, document: dict[str, Any], ori
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", str(stated["digest"])):
         return f"`{origin}.digest` is {stated['digest']!r}: must be sha256: and 64 hexadecimal digits"
     manifest = document if origin == "manifest" else None
-    return Release(str(version), document["digest"], document["source"], document["files"], manifest)
+    return Release(
+        str(version),
+        document["digest"],
+        document["source"],
+        document["files"],
+        document.get("signature"),
+        document.get("trainedAt"),
+        manifest,
+    )
 
 
 def _reasons(candidate: dict[str, Any]) -> str:

@@ -96,10 +96,11 @@ def check_artifact(
     digest: str,
     signature: Signature | None,
     roots: TrustRoots,
-    signed_at: datetime,
+    signed_at: datetime | None,
     *,
     rehearsal: bool = False,
-) -> PublicKey:
+    required: bool = True,
+) -> PublicKey | None:
     """Check the signature of an artifact, as a replica does before it loads a model.
 
     Args:
@@ -110,15 +111,22 @@ def check_artifact(
         signed_at: when the artifact was trained. A key that expired since stays good for it, so that restarts and
             scale-out go on; to revoke a key, remove its line.
         rehearsal: whether this environment is a rehearsal; no other accepts that trust root.
+        required: whether there must be a signature. One that is there must be good in any case.
 
     Returns:
-        The key that signed.
+        The key that signed; None where there is no signature and none is required.
 
     Raises:
         SignatureError: there is no signature, or it is not good; the model must not be loaded.
     """
     if signature is None:
-        raise SignatureError(f"the artifact {digest} of {model} is not signed")
+        if not required:
+            return None
+        raise SignatureError(
+            f"the artifact {digest} of {model} is not signed; only releases whose trainer signed them are taken here"
+        )
+    if signed_at is None:
+        raise SignatureError(f"signature of the artifact {digest} of {model}: it is not said when it was trained")
     try:
         root = _root(signature.trust_root, roots, rehearsal)
         key = verify(signature.value, ARTIFACT_NAMESPACE, artifact_bytes(model, digest))

@@ -139,8 +139,6 @@ def decide(
 def _artifact_signer(
     manifest: Manifest, roots: TrustRoots, rules: EnvironmentRules
 ) -> tuple[PublicKey | None, str | None]:
-    if manifest.signature is None and rules.signature == "optional":
-        return None, None
     try:
         key = check_artifact(
             manifest.model,
@@ -149,6 +147,7 @@ def _artifact_signer(
             roots,
             manifest.trained_at,
             rehearsal=rules.rehearsal,
+            required=rules.signature == "required",
         )
     except SignatureError as error:
         return None, str(error)

@@ -11,6 +11,7 @@ role), so are patterns of principals (an approver is one person), certificates, 
 """
 
 import contextlib
+import os
 import re
 import stat
 import subprocess
@@ -310,8 +311,18 @@ def make_demo_keys(directory: Path, name: str = "local") -> DemoKeys:
     )
     signers = _demo_signers((trainer, *approvers))
     path = directory / "allowed_signers"
-    path.write_text("".join(f"{one.line()}\n" for one in signers))
+    _write_once(path, "".join(f"{one.line()}\n" for one in signers))
     return DemoKeys(trainer, approvers, path, TrustRoot(name, signers))
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Write a file that others read at any time: they see all of it, and it is left alone where it says the same."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_text() == text:
+            return
+    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    hidden.write_text(text)
+    hidden.replace(path)
 
 
 def _demo_signers(people: Sequence[DemoPerson]) -> tuple[AllowedSigner, ...]:

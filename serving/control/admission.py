@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -72,12 +73,15 @@ def admit(
     if active and active.candidate.digest == digest and active.phase != "rolling-back":
         return managed.but(state=state.but(queued=None))
     stated = _manifest(managed, release, manifest, approval)
+    if stated is not None:
+        # What people approved says who signed; a caller's word beside it does not count.
+        release = replace(release, signature=stated.signature, trained_at=stated.trained_at)
     served = state.stable is not None and state.stable.digest == digest and not state.returning
     if served and active is None:
         # Approved or not, it is what is served: nothing starts.
-        return _served(managed, release)
+        return _served(_signed_anew(managed, release, stated, gate, now), release)
     _check_group(managed, release, strategy)
-    judgement = _judge(managed, gate, digest, stated, now)
+    judgement = _judge(managed, gate, release, stated, now)
     if not judgement.allowed:
         raise RefusedError(*judgement.reasons)
     known = managed.releases.get(digest)
@@ -114,10 +118,11 @@ def approve(managed: Managed, digest: str, approval: Any, gate: Gate, by: str, n
     except GateError as error:
         raise RefusedError(str(error)) from None
     managed = managed.but(manifests=managed.manifests | {digest: manifest.to_json()})
-    judgement = _judge(managed, gate, digest, manifest, now)
+    known_release = digest in managed.releases
+    release = managed.release(digest) if known_release else _stated(manifest)
+    judgement = _judge(managed, gate, release, manifest, now)
     if judgement.allowed:
-        if digest in managed.releases:
-            release = managed.release(digest)
+        if known_release:
             draft.events += audit.approvals(
                 managed.state.model, release, judgement, manifest, gate.rules.environment, now
             )
@@ -132,7 +137,9 @@ def eligible(managed: Managed, gate: Gate, now: datetime) -> frozenset[str]:
     found = set()
     for digest in digests:
         try:
-            judged = gate.judge(digest, managed.manifests.get(digest), managed.quarantined, now)
+            judged = gate.judge(
+                state.model, managed.release(digest), managed.manifests.get(digest), managed.quarantined, now
+            )
         except GateError:
             continue
         if judged.allowed:
@@ -163,6 +170,18 @@ def _manifest(managed: Managed, release: Release, stated: Mapping[str, Any] | No
     return manifest
 
 
+def _stated(manifest: Manifest) -> Release:
+    return Release(
+        manifest.version,
+        manifest.digest,
+        manifest.source,
+        manifest.files,
+        group="",
+        signature=manifest.signature,
+        trained_at=manifest.trained_at,
+    )
+
+
 def _served(managed: Managed, release: Release) -> Managed:
     """Answer the wish for what is served: move it to another group, or say that all is well."""
     rollout, group = managed.state.rollout, managed.release(release.digest).group
@@ -191,9 +210,19 @@ def _check_group(managed: Managed, release: Release, strategy: Strategy) -> None
         )
 
 
-def _judge(managed: Managed, gate: Gate, digest: str, manifest: Manifest | None, now: datetime) -> Judgement:
+def _signed_anew(managed: Managed, release: Release, manifest: Manifest | None, gate: Gate, now: datetime) -> Managed:
+    """Take over another signature of what is served, if it is good: replicas that start from now on need it."""
+    known = managed.release(release.digest)
+    if release.signature in (None, known.signature) or not _judge(managed, gate, release, manifest, now).allowed:
+        return managed
+    signed = replace(known, signature=release.signature, trained_at=release.trained_at)
+    return managed.but(releases=managed.releases | {release.digest: signed.to_json()})
+
+
+def _judge(managed: Managed, gate: Gate, release: Release, manifest: Manifest | None, now: datetime) -> Judgement:
+    stated = None if manifest is None else manifest.to_json()
     try:
-        return gate.judge(digest, None if manifest is None else manifest.to_json(), managed.quarantined, now)
+        return gate.judge(managed.state.model, release, stated, managed.quarantined, now)
     except GateError as error:
         return Judgement(allowed=False, reasons=(str(error),))
 

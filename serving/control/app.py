@@ -49,7 +49,10 @@ _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _PERSON = re.compile(r"[^\s\x00-\x1f\x7f]{1,200}")
 _COMMANDS = get_args(CommandKind)
 _REPLICA = re.compile(r"[A-Za-z0-9-]{1,64}")
-_RELEASE_KEYS = {"version", "digest", "source", "files", "group", "strategy", "approval", "manifest", "requestedBy"}
+_RELEASE_KEYS = {
+    "version", "digest", "source", "files", "group", "signature", "trainedAt",
+    "strategy", "approval", "manifest", "requestedBy",
+}  # fmt: skip
 
 Handler = Callable[[Request], Awaitable[Response]]
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from policies.releases.approval import TrustRoots, with_approval
+from policies.releases.approval import TrustRoots, accepted_roots, check_artifact, with_approval
 from policies.releases.decision import Approver, EnvironmentRules, decide
 from policies.releases.manifest import Approval, Manifest
+from policies.releases.signing import SignatureError
 from serving.state import Release
 
 
@@ -35,9 +36,14 @@ class Gate:
     roots: TrustRoots
 
     def judge(
-        self, digest: str, manifest: Mapping[str, Any] | None, quarantined: Mapping[str, datetime], now: datetime
+        self,
+        model: str,
+        release: Release,
+        manifest: Mapping[str, Any] | None,
+        quarantined: Mapping[str, datetime],
+        now: datetime,
     ) -> Judgement:
-        """Judge a digest, with its manifest if there is one; without one only a rule can approve, and no quarantine.
+        """Judge a release, with its manifest if there is one; without one only a rule can approve, and no quarantine.
 
         Raises:
             GateError: the manifest is malformed.
@@ -45,15 +51,27 @@ class Gate:
         if manifest is not None:
             found = decide(read_manifest(manifest), self.roots, now, self.rules, quarantined)
             return Judgement(found.allowed, found.reasons, found.approvers, found.rule)
-        environment = self.rules.environment
+        environment, digest = self.rules.environment, release.digest
         if digest in quarantined:
             since = f"{quarantined[digest]:%Y-%m-%dT%H:%M:%SZ}"
             why = f"{digest} is in quarantine since {since}; only a new approval of its release manifest lifts it"
             return Judgement(allowed=False, reasons=(why,))
-        if self.rules.approval == "rule" and self.rules.signature == "optional":
-            return Judgement(allowed=True, rule=f"{environment}: evaluation passed")
-        why = f"{environment} takes only releases with a signed and approved manifest; this one has no manifest"
-        return Judgement(allowed=False, reasons=(why,))
+        if self.rules.approval != "rule":
+            why = f"{environment} takes only releases with a signed and approved manifest; this one has no manifest"
+            return Judgement(allowed=False, reasons=(why,))
+        try:
+            check_artifact(
+                model,
+                digest,
+                release.signature,
+                accepted_roots(self.roots, self.rules.trust_roots, rehearsal=self.rules.rehearsal),
+                release.trained_at,
+                rehearsal=self.rules.rehearsal,
+                required=self.rules.signature == "required",
+            )
+        except SignatureError as error:
+            return Judgement(allowed=False, reasons=(str(error),))
+        return Judgement(allowed=True, rule=f"{environment}: evaluation passed")
 
 
 def read_manifest(data: Mapping[str, Any]) -> Manifest:

@@ -77,6 +77,7 @@ def test_serving_configuration_has_the_keys_that_replicas_read(platform: Recordi
         "http",
         "control",
         "registry",
+        "trust",
         "inferenceToken",
         "snapshot",
         "snapshotKey",

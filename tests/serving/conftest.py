@@ -1,6 +1,8 @@
 """Small model artifacts, built once for all tests of serving."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, save_model
 
+from policies.releases.approval import sign_artifact
+from policies.releases.keys import key_signer, make_demo_keys, make_key, read_private_key
 from serving.runtime.contract import Contract, FeatureLookup, OutputSource
 from serving.runtime.signature import Signature, Tensor
+from serving.state import Release
 
 SIGNATURE = Signature(
     inputs=(Tensor("distance", "FP32"), Tensor("hour", "INT64"), Tensor("carrier", "BYTES")),
@@ -97,3 +102,30 @@ def rows() -> dict[str, np.ndarray[Any, Any]]:
         "hour": np.array([9, 17], np.int64),
         "carrier": np.array(["AA", "UA"], object),
     }
+
+
+class Signing:
+    """A trainer who is trusted, one who is not, and what a replica's configuration says of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.keys = make_demo_keys(folder / "keys", "local")
+        self._stranger = make_key(folder / "stranger", "trainer@local")
+        self.roots = {"local": self.keys.trust_root}
+        self.config = {"signature": "required", "roots": [{"name": "local", "path": str(self.keys.allowed_signers)}]}
+
+    def sign(self, model: str, release: Release, *, stranger: bool = False) -> Release:
+        """Return the release with the trainer's signature, or with that of somebody who says to be the trainer."""
+        key = self._stranger if stranger else read_private_key(self.keys.trainer.key)
+        signature = sign_artifact(model, release.digest, "trainer@local", "local", key_signer(key))
+        return replace(release, signature=signature, trained_at=datetime(2026, 11, 20, 9, 0, tzinfo=UTC))
+
+    def forget_trainer(self) -> None:
+        """Remove the trainer's key from the trust root that replicas read."""
+        lines = self.keys.allowed_signers.read_text().splitlines(keepends=True)
+        self.keys.allowed_signers.write_text("".join(line for line in lines if not line.startswith("trainer")))
+
+
+@pytest.fixture
+def signing(tmp_path: Path) -> Signing:
+    """Demo keys of an environment called `local`."""
+    return Signing(tmp_path)

@@ -53,6 +53,7 @@ class World:
             "registry": {"url": "http://127.0.0.1:9"},
             "snapshot": "s",
             "snapshotKey": "a-key-of-16-bytes",
+            "trust": {"signature": "optional"},
             "modelCache": "c",
             "groups": [{"name": name, "route": routes.get(name, f"/v2/models/{name}")} for name in groups],
         }

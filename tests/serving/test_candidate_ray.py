@@ -59,6 +59,7 @@ def test_candidate_answers_by_its_handle_and_a_bad_one_says_why(
         "registry": {"url": "http://127.0.0.1:9"},
         "snapshot": str(tmp_path / "s"),
         "snapshotKey": "a-key-of-16-bytes",
+        "trust": {"signature": "optional"},
         "modelCache": str(tmp_path / "cache"),
         "groups": [{"name": "shared", "route": "/v2"}],
     }

@@ -130,6 +130,7 @@ class Platform:
             "control": control,
             "registry": {"url": "http://127.0.0.1:9"},
             "inferenceToken": TOKEN,
+            "trust": {"signature": "optional"},
             "modelCache": str(self.folder / "models"),
             "groups": [{"name": "shared", "route": "/v2"}, {"name": "own", "route": "/v2/models/own"}],
             "capture": {"directory": str(self.folder / "captures"), "rotateSeconds": 1},

@@ -46,6 +46,7 @@ class World:
                 "registry": {"url": "http://127.0.0.1:9"},
                 "snapshot": self.folder / "snapshot.json",
                 "snapshotKey": KEY,
+                "trust": {"signature": "optional"},
                 "modelCache": self.folder / "cache",
                 "groups": [{"name": "shared", "route": "/v2"}, {"name": "own", "route": "/v2/models/own"}],
                 "capture": {"directory": self.folder / "captures"},

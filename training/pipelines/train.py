@@ -2,7 +2,8 @@
 
     python -m training.pipelines.train --folder training/examples/flight_delay --seed 7 [--param trees=50]
         environment: MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLOPS_DATA_DIR,
-                     MLOPS_COMMIT, MLOPS_INGEST, MLOPS_MATERIALIZE (results of the earlier jobs), MLOPS_JOB_RESULT
+                     MLOPS_COMMIT, MLOPS_INGEST, MLOPS_MATERIALIZE (results of the earlier jobs), MLOPS_JOB_RESULT,
+                     MLOPS_SIGNING_KEY, MLOPS_SIGNER, MLOPS_TRUST_ROOT (see training.signing)
 
 Without the results of earlier jobs it does their work first, on the data of today: that is how the schedule retrains.
 A model that fails its evaluation is a result (`passed` false, with reasons), not a failure of the job.
@@ -21,6 +22,7 @@ from training.errors import TrainingError
 from training.fit import fit
 from training.pipelines.materialize import data_digest, materialize
 from training.register import reach, register
+from training.signing import signed, signing_identity
 from training.spec import ModelSpec, ParamValue, load_model
 from training.workspace import commit, data_directory, earlier_result, run, say, write_result
 
@@ -49,8 +51,9 @@ def train(
         now: the time of the evaluation.
 
     Returns:
-        The candidate: `model`, `version`, `digest`, `source`, `files`, `run`, `commit`, `dataDigest`, `seed`, `passed`
-        and `evaluation`. Version, run and commit are those that first made this digest.
+        The candidate: `model`, `version`, `digest`, `source`, `files`, `run`, `commit`, `dataDigest`, `seed`, `passed`,
+        `evaluation`, `riskTier`, `intendedUse`, `trainedAt`, and `trainedBy` and `signature` (null where this
+        environment has no key to sign with). Version, run and commit are those that first made this digest.
 
     Raises:
         TrainingError: with what is missing or wrong.
@@ -59,6 +62,7 @@ def train(
     tables = snapshots.read(data / "snapshots", spec.name, digest)
     frame = assemble(spec, tables, _views(spec, data, features))
     rows = split(spec, frame, seed)
+    signer = signing_identity()
     with tempfile.TemporaryDirectory(prefix="mlops-train-") as temporary:
         fitted = fit(spec, rows, digest, seed, params, Path(temporary), now)
         say(f"{spec.name}: registering")
@@ -73,8 +77,11 @@ def train(
         "commit": registered.commit,
         "dataDigest": digest,
         "seed": seed,
+        "riskTier": spec.risk_tier,
+        "intendedUse": spec.intended_use,
         "passed": fitted.evaluation.passed,
         "evaluation": fitted.evaluation.to_json(),
+        **signed(signer, spec.name, fitted.digest, fitted.evaluation),
     }
 
 

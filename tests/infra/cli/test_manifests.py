@@ -1,6 +1,7 @@
 """Proposing, approving and pinning: the files that these commands write, judged by the policies that read them."""
 
 import json
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,9 +10,11 @@ import httpx
 import pytest
 import yaml
 
+from infra.cli import manifests
 from infra.cli.context import Context
 from infra.releases import read_manifest
 from policies.releases import keys
+from policies.releases.approval import sign_artifact
 from policies.releases.decision import EnvironmentRules, decide
 from policies.releases.evaluation import Evaluation, check
 from policies.releases.manifest import Manifest
@@ -182,7 +185,8 @@ def test_approval_reaches_a_controller_that_knows_the_model(project: Any, contro
         ({"passed": False}, ["--version", "3"], "did not pass its evaluation"),
         ({"passed": False}, [], "no version of churn that was trained here passed"),
         ({}, ["--version", "8"], "version 8 of churn was not trained in stack local; known are: 3"),
-        ({"commit": "unknown"}, [], "train from a commit"),
+        ({"commit": "unknown"}, [], "'unknown', which is no commit. Train in a git checkout, or set MLOPS_COMMIT"),
+        ({"commit": "abcdef0"}, [], "an abbreviation that this checkout knows no or several commits for"),
         ({"source": "mlflow-artifacts:/1/gone/artifacts/model"}, [], "the registry answers 404"),
     ],
 )
@@ -192,6 +196,39 @@ def test_what_cannot_be_proposed_says_why(
     train(project, **different)
 
     assert said in project.run("release", "propose", "churn", *arguments).failure
+
+
+def test_abbreviated_commit_is_resolved_by_the_checkout(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifests, "PROJECT", project.root)
+    git = ["git", "-C", str(project.root), "-c", "user.name=T", "-c", "user.email=t@example.com"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "as trained"], check=True)
+    whole = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    train(project, commit=whole[:8])
+
+    project.run("release", "propose", "churn")
+
+    assert proposed(project).commit == whole
+
+
+def test_signature_and_intended_use_are_those_of_the_training(project: Any) -> None:
+    people = keys.make_demo_keys(project.home / "data" / "keys", "local")
+    signer = keys.key_signer(keys.read_private_key(people.trainer.key))
+    theirs = sign_artifact("churn", DIGEST, "ci@company", "local", signer).to_json()
+    stated = {"signature": theirs, "trainedBy": "ci@company", "intendedUse": "letters", "riskTier": "low"}
+    train(project, **stated)
+    train(project, **stated, version="4", digest="sha256:" + "9" * 64,
+          evaluation=evaluation() | {"digest": "sha256:" + "9" * 64})  # fmt: skip
+
+    project.run("release", "propose", "churn", "--version", "3")
+    project.run("release", "propose", "churn", "--version", "4")
+
+    kept, anew = proposed(project), proposed(project, "4")
+    assert (kept.to_json()["signature"], kept.trained_by) == (theirs, "ci@company")
+    assert (kept.intended_use, kept.risk_tier) == ("letters", "low")
+    # The other one's signature is over other content, so that it is none.
+    assert anew.signature is not None
+    assert anew.signature.principal == "trainer@local"
 
 
 def test_model_that_the_stack_lacks_is_named(project: Any) -> None:

@@ -22,6 +22,8 @@ CANDIDATE = {
     "run": "r1",
     "commit": "c1",
     "passed": True,
+    "signature": {"principal": "ci@company"},
+    "trainedAt": "2026-11-20T09:00:00Z",
     "evaluation": {"reasons": []},
 }
 MANIFEST = {name: CANDIDATE[name] for name in ("model", "version", "digest", "source", "files", "run")}
@@ -333,6 +335,8 @@ def test_create_follows_the_rollout_to_its_promotion(
             "strategy": CANARY,
             "manifest": None,
             "approval": None,
+            "signature": {"principal": "ci@company"},
+            "trainedAt": "2026-11-20T09:00:00Z",
             "requestedBy": "asha@example.com",
         },
     )
