@@ -13,11 +13,17 @@ import pytest
 
 
 @pytest.fixture
-def free_port() -> int:
-    """A TCP port of the loopback address on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port() -> Iterator[int]:
+    """A TCP port of the loopback address for a server that the test starts by its number.
+
+    It is held until the test's end by a socket that is bound and does not listen. The kernel then gives it to nobody
+    who asks for any port (each engine, each client connection of this machine does), while a server that names it,
+    with SO_REUSEADDR as servers do, gets it.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

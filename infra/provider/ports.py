@@ -1,4 +1,4 @@
-"""Who listens on a port, so that a taken one is an error that names its owner."""
+"""Who has a port, so that a taken one is an error that names its owner."""
 
 import socket
 import time
@@ -18,18 +18,25 @@ def is_free(port: int) -> bool:
 
 
 def owner(port: int) -> str:
-    """Return who listens on `port` as text for people: process id and command, as far as they can be seen."""
+    """Return who has `port` as text for people: process id and command, as far as they can be seen.
+
+    Mostly one that listens. Above `net.ipv4.ip_local_port_range` begins what the kernel gives to outgoing connections,
+    and such a one takes its port as well.
+    """
     import psutil
 
-    for connection in psutil.net_connections(kind="tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
-            if connection.pid is None:
-                return "a process of another user"
-            try:
-                command = " ".join(psutil.Process(connection.pid).cmdline())
-            except psutil.Error:
-                command = ""
-            return f"process {connection.pid} ({_shorten(command) or 'command not visible'})"
+    found = [one for one in psutil.net_connections(kind="tcp") if one.laddr and one.laddr.port == port]
+    for connection in sorted(found, key=lambda one: (one.status != psutil.CONN_LISTEN, one.pid is None)):
+        if connection.pid is None:
+            if connection.status == psutil.CONN_TIME_WAIT:
+                return "a connection that was closed less than a minute ago"
+            return "a process of another user"
+        try:
+            command = " ".join(psutil.Process(connection.pid).cmdline())
+        except psutil.Error:
+            command = ""
+        use = "" if connection.status == psutil.CONN_LISTEN else ", for a connection of its own"
+        return f"process {connection.pid} ({_shorten(command) or 'command not visible'}{use})"
     return "a process that cannot be seen from here"
 
 

@@ -94,7 +94,16 @@ class Project:
         return Outcome("\n".join(lines), {str(getattr(key, "value", key)): count for key, count in changes.items()})
 
     def up(self) -> Outcome:
-        return self._run("up")
+        """Bring it up. A failure shows what the engine said, and not what came of it three lines later."""
+        outcome = self._run("up")
+        assert not outcome.failed, outcome.text
+        return outcome
+
+    def failing_up(self) -> Outcome:
+        """Bring up what cannot come up."""
+        outcome = self._run("up")
+        assert outcome.failed, outcome.text
+        return outcome
 
     def preview(self) -> Outcome:
         return self._run("preview")
@@ -106,7 +115,7 @@ class Project:
         """Start `up`; return its thread, where its outcome will be, and the engine's process."""
         before = {child.pid for child in psutil.Process().children()}
         outcomes: list[Outcome] = []
-        thread = threading.Thread(target=lambda: outcomes.append(self.up()))
+        thread = threading.Thread(target=lambda: outcomes.append(self._run("up")))
         thread.start()
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:

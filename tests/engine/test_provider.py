@@ -221,9 +221,8 @@ def test_destroy_succeeds_when_everything_was_killed_before(project: Any, free_p
 def test_failed_start_shows_the_end_of_the_log_without_secrets_and_leaves_nothing(project: Any, free_port: int) -> None:
     project.program = lambda: web(project, free_port, mode="broken", secret_environment={"TOKEN": "hunter2hunter2"})
 
-    outcome = project.up()
+    outcome = project.failing_up()
 
-    assert outcome.failed
     assert "cannot open the database" in outcome.text
     assert "the secret is [secret]" in outcome.text
     assert "hunter2hunter2" not in outcome.text
@@ -234,9 +233,8 @@ def test_failed_start_shows_the_end_of_the_log_without_secrets_and_leaves_nothin
 def test_failed_health_check_names_address_and_answer(project: Any, free_port: int) -> None:
     project.program = lambda: web(project, free_port, mode="ill", timeout_seconds=2)
 
-    outcome = project.up()
+    outcome = project.failing_up()
 
-    assert outcome.failed
     assert f"http://127.0.0.1:{free_port}/ answers 503" in outcome.text
 
 
@@ -245,13 +243,12 @@ def test_failed_update_keeps_the_old_configuration_and_the_next_up_tries_again(p
     project.up()
 
     project.program = lambda: web(project, free_port, mode="broken")
-    failed = project.up()
+    failed = project.failing_up()
     project.until(answers(free_port))
     still = answer(free_port)
     project.program = lambda: web(project, free_port, mode="new")
     mended = project.up()
 
-    assert failed.failed
     assert "The old configuration was started again" in failed.text
     assert still == "old"
     assert mended.changes == {"same": 1, "update": 1}, mended.text
@@ -261,11 +258,23 @@ def test_failed_update_keeps_the_old_configuration_and_the_next_up_tries_again(p
 def test_taken_port_is_an_error_that_names_its_owner(project: Any, free_port: int) -> None:
     with socket.create_server(("127.0.0.1", free_port)):
         project.program = lambda: web(project, free_port)
-        outcome = project.up()
+        outcome = project.failing_up()
 
-    assert outcome.failed
     assert f"port {free_port} (`ports.http`) is taken by process {os.getpid()}" in outcome.text
     assert project.running() == set()
+
+
+def test_port_of_a_client_connection_is_taken_too_and_nothing_is_left(project: Any) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as elsewhere,
+        socket.create_connection(elsewhere.getsockname()) as client,
+    ):
+        port = client.getsockname()[1]
+        project.program = lambda: web(project, port)
+        outcome = project.failing_up()
+
+    assert f"port {port} (`ports.http`) is taken by process {os.getpid()}" in outcome.text
+    assert not Path(project.home, "run").exists()
 
 
 def test_secrets_are_not_in_state_output_or_logs(project: Any, free_port: int) -> None:
@@ -344,15 +353,13 @@ def test_up_continues_when_the_engine_was_killed_during_create(project: Any, fre
     project.until(lambda: project.running("web"))
     engine.kill()
     thread.join(30)
-    locked = project.up()
+    locked = project.failing_up()
     project.stack().cancel()
 
     project.program = lambda: web(project, free_port)
-    outcome = project.up()
+    project.up()
 
-    assert locked.failed
     assert "lock" in locked.text
-    assert not outcome.failed, outcome.text
     assert len(project.running("web")) == 1
     assert answer(free_port) == "plain"
 
@@ -385,6 +392,5 @@ def test_ctrl_c_during_create_leaves_nothing_and_the_next_up_continues(project: 
     assert "cancelled" in outcomes[0].text
     assert project.running() == set()
     project.program = lambda: web(project, free_port)
-    outcome = project.up()
-    assert not outcome.failed, outcome.text
+    project.up()
     assert answer(free_port) == "plain"
