@@ -113,7 +113,7 @@ class Remote:
         if outputs is None:
             self._failed(generation, answer.error or "no answer", invalid=answer.invalid)
             return None
-        problem = check_outputs(self.codec.signature, outputs, rows, nan=self.codec.nan)
+        problem = check_outputs(self.codec.signature, outputs, rows)
         if problem:
             self._failed(generation, problem, invalid=True)
             return None
@@ -244,8 +244,11 @@ def agree(one: Arrays, other: Arrays) -> bool:
     return True
 
 
-def check_outputs(signature: Signature, outputs: Arrays, rows: int, *, nan: bool) -> str | None:
-    """Say what is wrong with outputs, None if they are what the signature promises."""
+def check_outputs(signature: Signature, outputs: Arrays, rows: int) -> str | None:
+    """Say what is wrong with outputs, None if they are what the signature promises.
+
+    They are finite whatever the model takes: a model that accepts missing inputs may not answer with a missing output.
+    """
     for tensor in signature.outputs:
         array = outputs.get(tensor.name)
         if not isinstance(array, np.ndarray):
@@ -254,7 +257,7 @@ def check_outputs(signature: Signature, outputs: Arrays, rows: int, *, nan: bool
             return f"output {tensor.name!r} has shape {list(array.shape)} for {rows} rows"
         if array.dtype != tensor.dtype:
             return f"output {tensor.name!r} is {array.dtype}, not {tensor.datatype}"
-        if array.dtype.kind == "f" and not nan and not np.isfinite(array).all():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
             return f"output {tensor.name!r} holds a value that is not finite"
     return None
 

@@ -192,9 +192,8 @@ class Batcher:
                 item.future.set_exception(ProtocolError(500, f"model {self.name!r} failed on this request"))
 
     def _deliver(self, batch: Batch) -> None:
-        finite = self.model.contract.nan or all(
-            array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in batch.outputs.values()
-        )
+        # Whether missing inputs are taken (`contract.nan`) or not: an answer that is no number is no answer.
+        finite = all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in batch.outputs.values())
         if finite and len(batch.items) == 1:
             self._give(batch.items[0], batch.outputs, batch.ended)
         else:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from infra.cli import manifests
+from infra.cli import demo, manifests
 from infra.cli.context import DEFAULT_STACK, Context
 from infra.cli.control import Control
 from infra.cli.output import CommandFailed, err, print_json, print_table
@@ -30,6 +30,7 @@ _POLL_SECONDS = 0.5
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     manifests.register(release_app)
+    demo.register(release_app)
     for command in (status, watch, pause, resume, promote, abort, rollback, history):
         release_app.command()(command)
     app.add_typer(release_app)

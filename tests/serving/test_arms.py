@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from serving.arms import Answer, Remote, Traffic, agree
+from serving.arms import Answer, Remote, Traffic, agree, check_outputs
 from serving.auth import Bearer
 from serving.batching import Limits
 from serving.candidate import run
@@ -19,6 +19,7 @@ from serving.counters import Counters
 from serving.ingress import Ingress, Options
 from serving.protocol.v2 import Codec
 from serving.runtime import model
+from serving.runtime.signature import Signature, Tensor
 from serving.table import Served, Table
 from serving.traffic import Split
 
@@ -131,6 +132,12 @@ async def test_stable_answers_for_a_candidate_that_fails(stand: Stand, behave: B
     assert {answer.json()["model_version"] for answer in answers} == {"1"}
     assert stand.arms() == {NEW: {"requests": 3, "assigned": 3, kind: 3}}
     assert stand.counters.slot("small", "2").outcomes in ({}, {"failed": 3})
+
+
+def test_outputs_that_are_no_number_are_never_what_was_promised() -> None:
+    signature = Signature(inputs=(Tensor("x", "FP32"),), outputs=(Tensor("probability", "FP32"),))
+    answer = {"probability": np.array([np.nan], np.float32)}
+    assert "not finite" in (check_outputs(signature, answer, 1) or "")
 
 
 async def test_requests_that_are_refused_reach_no_arm(stand: Stand) -> None:

@@ -136,3 +136,12 @@ async def test_answered_batches_are_handed_to_capture(executor: ThreadPoolExecut
     await asyncio.gather(submit(queue, 1), submit(queue, 2, 3))
     assert [batch.inputs["x"].tolist() for batch in taken] == [[1, 2, 3]]
     assert [batch.outputs["y"].tolist() for batch in taken] == [[2, 4, 6]]
+
+
+async def test_model_that_takes_missing_inputs_may_not_answer_with_missing_outputs(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Doubling()
+    monkeypatch.setattr(model, "contract", Contract("onnx", nan=True))
+    with pytest.raises(ProtocolError, match="not finite"):
+        await submit(batcher(model, executor), float("nan"))

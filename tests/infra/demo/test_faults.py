@@ -1,5 +1,8 @@
 """Broken candidates break in the way that they say, and only in that way."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from benchmarks.faults import KINDS, damage
+from infra.demo.faults import FAULTS, QUIET
+from serving.runtime.artifact import content_digest, file_hashes
 from serving.runtime.contract import Contract
 from serving.runtime.model import ModelError, load
 from serving.runtime.signature import Signature, Tensor
@@ -61,7 +65,7 @@ def outcomes(folder: Path, calls: int = 300) -> tuple[int, int, Any]:
 )
 def test_a_share_of_the_calls_is_broken_as_said(kind: str, failing: bool, unknown: bool, sound: Path) -> None:
     before = (sound / "model.onnx").read_bytes()
-    damage(sound, kind)
+    FAULTS[kind].damage(sound)
 
     failed, not_numbers, answer = outcomes(sound)
 
@@ -75,13 +79,13 @@ def test_a_share_of_the_calls_is_broken_as_said(kind: str, failing: bool, unknow
 
 
 def test_slow_model_answers_the_same(sound: Path) -> None:
-    damage(sound, "slow")
+    FAULTS["slow"].damage(sound)
 
     assert outcomes(sound, 1)[2]["probability"].tolist() == [0.25, 0.75]
 
 
 def test_wrong_model_says_the_opposite(sound: Path) -> None:
-    damage(sound, "wrong")
+    FAULTS["accuracy"].damage(sound)
     answer = outcomes(sound, 1)[2]
 
     assert answer["label"].tolist() == [1, 0]
@@ -89,11 +93,44 @@ def test_wrong_model_says_the_opposite(sound: Path) -> None:
 
 
 def test_crashing_model_cannot_be_loaded(sound: Path) -> None:
-    damage(sound, "crash")
+    FAULTS["crash"].damage(sound)
 
     with pytest.raises(ModelError):
         load(sound)
 
 
-def test_every_kind_is_tried() -> None:
-    assert set(KINDS) == {"none", "errors", "nan", "slow", "wrong", "crash"}
+@pytest.mark.parametrize("kind", ["errors", "nan"])
+def test_fault_spares_the_smoke_set(kind: str, sound: Path) -> None:
+    FAULTS[kind].damage(sound)
+
+    assert outcomes(sound, QUIET)[:2] == (0, 0)
+
+
+def test_each_broken_model_has_a_digest_of_its_own(sound: Path) -> None:
+    before = file_hashes(sound)
+    FAULTS["none"].damage(sound)
+    once = file_hashes(sound)
+    FAULTS["none"].damage(sound)
+
+    assert len({content_digest(one) for one in (before, once, file_hashes(sound))}) == 3
+
+
+@pytest.mark.slow
+def test_leaking_model_answers_until_it_is_killed(sound: Path) -> None:
+    FAULTS["leak"].damage(sound)
+    # In a process of its own: it is going to die.
+    program = (
+        "import sys, numpy as np; from serving.runtime.model import load; model = load(sys.argv[1])\n"
+        "for _ in range(200): print(model.predict({'x': np.array([0.25], np.float32)})['label'][0], flush=True)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(sound)], capture_output=True, text=True, check=False, timeout=120
+    )
+
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    assert 10 <= len(done.stdout.split()) < 60
+    assert set(done.stdout.split()) == {"0"}
+
+
+def test_every_fault_is_tried() -> None:
+    assert set(FAULTS) == {"none", "errors", "nan", "slow", "accuracy", "crash", "leak"}
