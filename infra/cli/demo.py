@@ -84,7 +84,7 @@ def _try(context: Context, faults: tuple[str, ...]) -> list[Outcome]:
             _withdraw(control)  # what a demo that was killed left
             trial.settle(control, versions.approved(versions.add("none")), SHARED_GROUP)
             endpoint = context.endpoint("inference")
-            address = endpoint["url"].removesuffix("/v2")
+            address = endpoint["url"]
             requests = users.bodies(versions.sample())
             path = f"/v2/models/{MODEL}/infer"
             with Users(address, endpoint["token"], path, requests, per_second=_RATE) as asking:

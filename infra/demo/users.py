@@ -69,7 +69,10 @@ class Users:
             f"POST {path} HTTP/1.1\r\nhost: {self._host}:{self._port}\r\ncontent-type: application/json\r\n"
             f"authorization: Bearer {token}\r\ncontent-length: "
         )
-        self._wires = [f"{head}{len(body)}\r\n\r\n".encode() + body for body in requests]
+        self._wires = [
+            f"{head}{len(body)}\r\nx-subject: user-{number}\r\n\r\n".encode() + body
+            for number, body in enumerate(requests)
+        ]
         self._every, self._connections = connections / per_second, connections
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._ask_all()), name="users", daemon=True)
