@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from infra import proposals
-from infra.cli.context import Context
+from infra.cli.context import PROJECT, Context
 from infra.cli.output import CommandFailed
 from infra.demo.faults import FAULTS
 from policies.releases import approval as approvals
@@ -104,7 +104,12 @@ class Versions:
         now = datetime.now(UTC).replace(microsecond=0)
         try:
             with self._context.http("registry") as http:
-                manifest = proposals.propose(candidate, lambda path: http.get(path).raise_for_status().json(), keys)
+                manifest = proposals.propose(
+                    candidate,
+                    lambda path: http.get(path).raise_for_status().json(),
+                    keys,
+                    proposals.git_commit(PROJECT),
+                )
         except (proposals.ProposalError, httpx.HTTPError) as error:
             raise CommandFailed(str(error)) from None
         for person in keys.approvers:
