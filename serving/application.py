@@ -69,12 +69,12 @@ class Handle:
         self._name = application
         self._handle: Any = None
 
-    async def __call__(self, columns: Mapping[str, Column], rows: int, identifier: str, synthetic: bool) -> Answer:
+    async def __call__(self, columns: Mapping[str, Column], rows: int, identifier: str, split: int | None) -> Answer:
         """Let the candidate predict."""
         if self._handle is None:
             # Asks Serve's controller, and waits for it.
             self._handle = await asyncio.to_thread(serve.get_app_handle, self._name)
-        answer: Answer = await self._handle.predict.remote(columns, rows, identifier, synthetic)
+        answer: Answer = await self._handle.predict.remote(columns, rows, identifier, split)
         return answer
 
 
@@ -89,9 +89,9 @@ class Candidate:
         await self._model.start()
         self._ticking = asyncio.create_task(self._tick())
 
-    async def predict(self, columns: Mapping[str, Column], rows: int, identifier: str, synthetic: bool) -> Answer:
+    async def predict(self, columns: Mapping[str, Column], rows: int, identifier: str, split: int | None) -> Answer:
         """Predict rows."""
-        return await self._model.predict(columns, rows, identifier, synthetic)
+        return await self._model.predict(columns, rows, identifier, split)
 
     async def _tick(self) -> None:
         while True:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.capture import OUTSIDE
 from serving.counters import ArmSlot, Counters
 from serving.protocol import invocations
 from serving.protocol.errors import ProtocolError
@@ -52,14 +53,14 @@ class Answer:
 class Caller(Protocol):
     """A way to a candidate."""
 
-    async def __call__(self, columns: Mapping[str, Column], rows: int, identifier: str, synthetic: bool) -> Answer:
+    async def __call__(self, columns: Mapping[str, Column], rows: int, identifier: str, split: int | None) -> Answer:
         """Let it predict rows, given by input name.
 
         Args:
             columns: a column per input.
             rows: their length.
             identifier: the request's id.
-            synthetic: whether the rows are a replay, which is not captured.
+            split: number of the split that chose it; None for the rows of a replay, which are not captured.
         """
         ...
 
@@ -97,7 +98,7 @@ class Remote:
         self._calls += 1
         try:
             async with asyncio.timeout(self._deadline):
-                answer: Any = await self._call(columns, rows, identifier, synthetic)
+                answer: Any = await self._call(columns, rows, identifier, None if synthetic else generation)
         except TimeoutError:
             self._failed(generation, f"no answer within {self._deadline:g} s")
             return None
@@ -181,7 +182,8 @@ class Traffic:
                 return _encode(chosen.codec, request, given, v2=v2)
             slot.count("failed")
             # The answer of stable in its place is no evidence about stable: it is not counted for its arm.
-            return _encode(served.codec, request, await served.batcher.submit(request, identifier, started), v2=v2)
+            instead = await served.batcher.submit(request, identifier, started, OUTSIDE)
+            return _encode(served.codec, request, instead, v2=v2)
         outputs = await self._stable(served, request, identifier, started)
         if remote is not None:
             for _ in self.split.pick_shadows(self._draw):
@@ -197,7 +199,7 @@ class Traffic:
     async def _stable(self, served: "Served", request: Decoded, identifier: str, started: float) -> Arrays:
         begun = time.perf_counter()
         try:
-            outputs = await served.batcher.submit(request, identifier, started)
+            outputs = await served.batcher.submit(request, identifier, started, self.split.generation)
         except ProtocolError as error:
             # Too many waiting requests say something about the load, nothing about the version.
             if error.status != 503:

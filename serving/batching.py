@@ -31,12 +31,17 @@ Outputs = dict[str, NDArray[Any]]
 
 @dataclass(slots=True)
 class Item:
-    """One request that waits for its outputs. `started` is in seconds of the monotonic performance clock."""
+    """One request that waits for its outputs.
+
+    `started` is in seconds of the monotonic performance clock; `split` is the number of the split of traffic that chose
+    the version for it, 0 where none did.
+    """
 
     request: Decoded
     id: str
     started: float
     future: "asyncio.Future[Outputs]"
+    split: int = 0
 
 
 @dataclass(slots=True)
@@ -81,7 +86,7 @@ class Batcher:
     _sweeper: asyncio.TimerHandle | None = None
     _flying: list[Item] = field(default_factory=list)
 
-    def submit(self, request: Decoded, identifier: str, started: float) -> "asyncio.Future[Outputs]":
+    def submit(self, request: Decoded, identifier: str, started: float, split: int = 0) -> "asyncio.Future[Outputs]":
         """Queue a checked request and return the future of its outputs, an array per output of the signature.
 
         Raises:
@@ -94,7 +99,7 @@ class Batcher:
             )
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outputs] = loop.create_future()
-        self._pending.append(Item(request, identifier, started, future))
+        self._pending.append(Item(request, identifier, started, future, split))
         if not self._scheduled and not self._running:
             self._scheduled = True
             if self.limits.wait and self._joined:

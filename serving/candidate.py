@@ -65,8 +65,8 @@ class CandidateModel:
         self._batcher = Batcher(loaded, slot, bounds, self._executor, captured, self._model)
         self._loaded = loaded
 
-    async def predict(self, columns: Mapping[str, Column], rows: int, identifier: str, synthetic: bool) -> Answer:
-        """Predict rows given by input name; what goes wrong is told in the answer."""
+    async def predict(self, columns: Mapping[str, Column], rows: int, identifier: str, split: int | None) -> Answer:
+        """Predict rows given by input name; what goes wrong is told in the answer. See `arms.Caller`."""
         started = time.perf_counter()
         loaded, batcher = self._loaded, self._batcher
         if loaded is None or batcher is None:
@@ -76,10 +76,10 @@ class CandidateModel:
             return Answer(None, error=f"the candidate needs inputs that stable does not take: {', '.join(missing)}")
         ordered: list[Column | None] = [columns[tensor.name] for tensor in loaded.signature.inputs]
         try:
-            if synthetic:
+            if split is None:
                 outputs = await asyncio.get_running_loop().run_in_executor(self._executor, run, loaded, columns)
             else:
-                outputs = await batcher.submit(Decoded(ordered, rows), identifier, started)
+                outputs = await batcher.submit(Decoded(ordered, rows), identifier, started, split)
         except ProtocolError as error:
             return Answer(None, error=error.message, invalid=error.invalid)
         except Exception as error:  # noqa: BLE001 - a model may raise anything

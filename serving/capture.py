@@ -5,7 +5,9 @@ writes files that appear complete or not at all. The rows in memory are bounded:
 counted. After a crash at most the rows of one rotation are lost.
 
 Files: `<directory>/<model>/<yyyy-mm-dd>/<version>-<replica>-<number>.parquet`, days in UTC. Columns: request_id, row
-(of the request), time, model, version, digest, latency_ms, then `input.*`, `entity.*` and `output.*`.
+(of the request), time, model, version, digest, split (number of the split of traffic that chose the version; OUTSIDE
+where nothing chose it, so that the answer is no evidence in a comparison), latency_ms, then `input.*`, `entity.*` and
+`output.*`.
 """
 
 import datetime
@@ -17,7 +19,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,8 @@ from serving.runtime.signature import Tensor
 log = logging.getLogger(__name__)
 
 CHUNK_ROWS = 2048
+OUTSIDE = -1
+"""The split of an answer that no split of traffic chose: a version named in the path, or stable in place of another."""
 _POLL_SECONDS = 0.2
 _SWEEP_SECONDS = 3600.0
 
@@ -64,6 +68,7 @@ class _Chunk:
     rows: int = 0
     ids: list[str] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
+    splits: list[int] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
 
@@ -82,6 +87,8 @@ class Sink:
 
     def __init__(self, capture: "Capture", name: str, version: str, digest: str, model: Model) -> None:
         self.name, self.version, self.digest = name, version, digest
+        self.split = OUTSIDE
+        """Number of the split under which this version answers everything."""
         self._capture = capture
         self._contract = contract = model.contract
         self._inputs = [t for t in model.signature.inputs if self.rule(t.name) != "drop"]
@@ -114,6 +121,7 @@ class Sink:
         for item in items:
             chunk.ids.append(item.id)
             chunk.counts.append(item.request.rows)
+            chunk.splits.append(item.split or self.split)
             chunk.latencies.append(batch.ended - item.started)
             chunk.times.append(now)
             for name, keys in chunk.entities:
@@ -139,6 +147,7 @@ class Sink:
         for name in ("model", "version", "digest"):
             value = self.name if name == "model" else getattr(self, name)
             columns[name] = pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [value])
+        columns["split"] = np.repeat(np.array(chunk.splits, np.int32), counts)
         columns["latency_ms"] = np.repeat(np.array(chunk.latencies) * 1000, counts).astype(np.float32)
         sides: dict[str, Any] = {"input": chunk.inputs, "entity": chunk.entities, "output": chunk.outputs}
         for side, fields in sides.items():
@@ -206,6 +215,11 @@ class Capture:
         """Hand over what every model has so far. The event loop calls it about once a second."""
         for sink in self._sinks:
             sink.hand_over()
+
+    def divide(self, splits: Mapping[tuple[str, str], int]) -> None:
+        """Say which versions answer all requests of their model, by model and digest, and under which split."""
+        for sink in self._sinks:
+            sink.split = splits.get((sink.name, sink.digest), OUTSIDE)
 
     def forget(self, keep: Callable[[Sink], bool]) -> None:
         """Hand over and drop the entries of versions that are gone."""

@@ -17,19 +17,18 @@ import orjson
 from serving.asgi import Message, Receive, Scope, Send
 from serving.auth import Bearer
 from serving.features import FeatureStore
+from serving.feedback import FeedbackDoor
 from serving.protocol import invocations
 from serving.protocol.errors import ProtocolError, bad, error_body, shorten
+from serving.protocol.feedback import MAX_BODY, REQUEST_ID
 from serving.protocol.request import Decoded, Encoded
 from serving.table import Served, Table
 
 log = logging.getLogger(__name__)
 
-# What a request id may look like: it goes into logs, files and headers.
-REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
-
 _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
-_METADATA_ROUTE = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|infer|invocations))?")
+_METADATA_ROUTE = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|infer|invocations|feedback))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +42,19 @@ class Options:
 class Ingress:
     """The ASGI application. `table` and `ready` are set by whoever loads models, in the event loop."""
 
-    def __init__(self, options: Options, bearer: Bearer, features: FeatureStore | None = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        bearer: Bearer,
+        features: FeatureStore | None = None,
+        feedback: FeedbackDoor | None = None,
+    ) -> None:
         self.options = options
         self.table = Table.build([])
         self.ready = False
         self._bearer = bearer
         self._features = features
+        self._feedback = feedback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, with its id in the answer's headers."""
@@ -87,13 +93,16 @@ class Ingress:
             if served is None:
                 served = table.invocations.get(path)
             if served is not None and scope["method"] == "POST":
-                body = await self._body(receive, length, encoding)
+                body = await self._body(receive, length, encoding, self.options.max_body)
                 encoded = await self._predict(
                     served, body, json_length, request_id, started, scope["headers"], v2=protocol
                 )
                 answer = encoded.body
                 if encoded.json_length is not None:
                     head = str(encoded.json_length).encode()
+            elif path in table.feedback and scope["method"] == "POST":
+                body = await self._body(receive, length, encoding, min(self.options.max_body, MAX_BODY))
+                answer = await self._labels(table.feedback[path], body)
             else:
                 status, answer = self._document(path, scope["method"], table)
         except ProtocolError as error:
@@ -154,8 +163,12 @@ class Ingress:
             raise ProtocolError(503, "this environment has no feature store; send the features themselves")
         await self._features.complete(served.codec, request)
 
-    async def _body(self, receive: Receive, length: bytes | None, encoding: bytes | None) -> bytes:
-        limit = self.options.max_body
+    async def _labels(self, served: Served, body: bytes) -> bytes:
+        if self._feedback is None:
+            raise ProtocolError(503, "this server takes no labels")
+        return await self._feedback.take(served, body)
+
+    async def _body(self, receive: Receive, length: bytes | None, encoding: bytes | None, limit: int) -> bytes:
         if encoding is not None and encoding.lower() != b"identity":
             raise ProtocolError(415, "compressed bodies are not supported; send the body without content-encoding")
         if length is not None and length.isdigit() and int(length) > limit:
@@ -188,7 +201,7 @@ class Ingress:
             if method not in ("GET", "HEAD"):
                 raise ProtocolError(405, f"{path} answers GET only")
             return 200, found
-        if path in table.infer or path in table.invocations:
+        if path in table.infer or path in table.invocations or path in table.feedback:
             raise ProtocolError(405, f"{path} answers POST only")
         raise self._unknown(path, table)
 

@@ -27,6 +27,7 @@ from serving.capture import Settings as CaptureOptions
 from serving.config import Settings
 from serving.counters import Counters
 from serving.features import FeatureStore
+from serving.feedback import FeedbackDoor
 from serving.ingress import Ingress, Options
 from serving.loading import Loader, explained, fault
 from serving.state import Entry, Release, State, StateError, read_snapshot
@@ -84,14 +85,19 @@ class Replica:
             None if features is None else FeatureStore(features.url, features.deadline_ms / 1000, features.token)
         )
         options = Options(limits.max_body_bytes, limits.request_seconds)
-        self.ingress = Ingress(options, Bearer(settings.inference_token), self._features)
-        self._capture = make_capture(settings, self.id[:12])
-        self._control = httpx.AsyncClient(
-            base_url=settings.control.url,
-            headers={"authorization": f"Bearer {settings.control.token}"},
-            timeout=5,
-            transport=transport,
+        # Labels have connections of their own: they never wait for a long poll, nor a report for them.
+        self._control, labels = (
+            httpx.AsyncClient(
+                base_url=settings.control.url,
+                headers={"authorization": f"Bearer {settings.control.token}"},
+                timeout=5,
+                transport=transport,
+            )
+            for _ in range(2)
         )
+        self._feedback = FeedbackDoor(labels)
+        self.ingress = Ingress(options, Bearer(settings.inference_token), self._features, self._feedback)
+        self._capture = make_capture(settings, self.id[:12])
         self._loaded: dict[Key, Served] = {}
         self._failed: dict[Key, _Failure] = {}
         self._serving: dict[str, Key] = {}
@@ -140,6 +146,7 @@ class Replica:
         with contextlib.suppress(httpx.HTTPError):
             await self._send_report()
         await self._control.aclose()
+        await self._feedback.close()
         if self._features is not None:
             await self._features.close()
         if self._capture is not None:
@@ -237,6 +244,13 @@ class Replica:
         self._report_now.set()
         await self._tidy(state)
         if self._capture is not None:
+            self._capture.divide(
+                {
+                    (name, key[2]): wanted[name].split.generation
+                    for name, key in self._serving.items()
+                    if name not in self._releases.traffic
+                }
+            )
             digests = {(name, version, digest) for name, version, digest in self._loaded}
             self._capture.forget(lambda sink: (sink.name, sink.version, sink.digest) in digests)
         beside = {(name, one.release.version) for name, entry in wanted.items() for one in entry.candidates}

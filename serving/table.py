@@ -56,10 +56,14 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Answers by path. `infer` and `invocations` run a model; `documents` are complete answers to GET."""
+    """Answers by path.
+
+    `infer` and `invocations` run a model; `feedback` takes labels; `documents` are complete answers to GET.
+    """
 
     infer: Mapping[str, Served]
     invocations: Mapping[str, Served]
+    feedback: Mapping[str, Served]
     documents: Mapping[str, bytes]
     index: bytes
     models: tuple[str, ...]
@@ -83,6 +87,7 @@ class Table:
         """
         infer: dict[str, Served] = {}
         invocations: dict[str, Served] = {}
+        feedback: dict[str, Served] = {}
         documents: dict[str, bytes] = {}
         stable = sorted(stable, key=lambda served: served.name)
         versions: dict[str, list[str]] = {}
@@ -101,13 +106,14 @@ class Table:
             divided = served if division is None else replace(served, traffic=division)
             infer[f"{root}/infer"] = divided
             invocations[f"{root}/invocations"] = divided
+            feedback[f"{root}/feedback"] = served
             documents[root] = _metadata(served, versions[served.name])
             documents[f"{root}/ready"] = orjson.dumps({"name": served.name, "ready": True})
         documents["/v2"] = documents["/v2/"] = orjson.dumps(server_metadata(SERVER, release))
         names = tuple(served.name for served in stable)
         documents["/v2/models"] = orjson.dumps({"models": names})
         index = [{"name": s.name, "version": s.version, "state": "READY", "reason": ""} for s in stable]
-        return cls(infer, invocations, documents, orjson.dumps(index), names)
+        return cls(infer, invocations, feedback, documents, orjson.dumps(index), names)
 
 
 def make_sink(capture: Capture, name: str, version: str, digest: str, model: Model) -> Callable[[Batch], None]:

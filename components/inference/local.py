@@ -122,6 +122,12 @@ class LocalInference(Inference):
                                 "checkpoints": site.data("ledger", "checkpoints"),
                                 "key": site.data("ledger", "checkpoint-key"),
                             },
+                            "captures": {
+                                "directory": site.data("captures"),
+                                "retentionDays": args.capture.retention_days,
+                            }
+                            if args.capture.enabled
+                            else None,
                         }
                     )
                 },

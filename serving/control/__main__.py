@@ -21,6 +21,7 @@ from serving.control.app import Control
 from serving.control.audit_api import Audit
 from serving.control.config import ControlConfig, read
 from serving.control.database import LEASE_SECONDS, LeaseHeldError
+from serving.control.joining import Joiner
 from serving.control.store import Store
 
 log = logging.getLogger("serving.control")
@@ -43,7 +44,10 @@ def main() -> int:
     ) as error:  # fmt: skip
         log.error("%s", error)  # noqa: TRY400 - the message says all
         return 1
-    control = Control(store, config.admin_token, config.replica_token, audit, lost=_end)
+    labels = None
+    if config.captures is not None:
+        labels = Joiner(store, config.captures.directory, config.captures.retention_days, time.time)
+    control = Control(store, config.admin_token, config.replica_token, audit, labels=labels, lost=_end)
     uvicorn.run(
         control.application(),
         host=config.host,

@@ -8,6 +8,8 @@
     POST   /v1/models/{model}/rollout/{command}   admin token: pause, resume, promote, abort, rollback
     POST   /v1/models/{model}/approvals  admin token: an approval of a manifest that is known here
     GET    /v1/models/{model}/history    admin token: the ledger's last entries about it
+    POST   /v1/models/{model}/alarms     admin token: what a monitor found out about a version
+    POST   /v1/models/{model}/labels     replica token: labels of predictions
     DELETE /v1/models/{model}            admin token
     GET    /v1/audit/entries, /v1/audit/serving, /v1/audit/export; POST /v1/audit/verify    admin token
     GET    /v1/state?after=&timeout=     replica token: answers when the generation is another than `after`
@@ -31,8 +33,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from serving.auth import Bearer
+from serving.control.alarms import Alarms
 from serving.control.audit_api import Audit, AuditError
 from serving.control.database import LeaseLostError
+from serving.control.joining import Joiner
+from serving.control.labels import DifferentLabelError, read_labels
 from serving.control.metrics import page
 from serving.control.store import ConflictError, RefusedError, Store, UnknownError
 from serving.rollout.observation import CommandKind
@@ -73,6 +78,7 @@ class Control:
         replica_token: str,
         audit: Audit | None = None,
         *,
+        labels: Joiner | None = None,
         lost: Callable[[], None] = lambda: None,
     ) -> None:
         """Make it.
@@ -82,9 +88,11 @@ class Control:
             admin_token: bearer token of people and tools.
             replica_token: bearer token of replicas and the actuator.
             audit: the ledger for readers.
+            labels: where labels go; None where predictions are not captured, so that there is nothing to compare with.
             lost: called once when another controller has taken over: this process must end.
         """
-        self._store, self._lost = store, lost
+        self._store, self._lost, self._labels = store, lost, labels
+        self._alarms = Alarms(store)
         self._audit = audit or Audit(store.ledger, None, ())
         self.failed = False
         self._admin, self._replica = Bearer(admin_token), Bearer(replica_token)
@@ -102,6 +110,8 @@ class Control:
             Route("/v1/models/{model}/release", self._guarded(self._release, self._admin), methods=["PUT"]),
             Route("/v1/models/{model}/rollout/{command}", self._guarded(self._command, self._admin), methods=["POST"]),
             Route("/v1/models/{model}/approvals", self._guarded(self._approve, self._admin), methods=["POST"]),
+            Route("/v1/models/{model}/alarms", self._guarded(self._alarm, self._admin), methods=["POST"]),
+            Route("/v1/models/{model}/labels", self._guarded(self._label, self._replica), methods=["POST"]),
             Route("/v1/models/{model}/history", self._guarded(self._history, self._admin)),
             Route("/v1/audit/entries", self._guarded(self._audit.entries, self._admin)),
             Route("/v1/audit/serving", self._guarded(self._audit.serving, self._admin)),
@@ -115,13 +125,17 @@ class Control:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._tick())
+        tasks = [asyncio.create_task(self._tick())]
+        if self._labels is not None:
+            tasks.append(asyncio.create_task(self._labels.run()))
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             self._store.close()
 
     async def _tick(self) -> None:
@@ -162,7 +176,7 @@ class Control:
                 return JSONResponse({"error": str(error)}, 422)
             except UnknownError as error:
                 return JSONResponse({"error": str(error)}, 404)
-            except ConflictError as error:
+            except (ConflictError, DifferentLabelError) as error:
                 return JSONResponse({"error": str(error)}, 409)
             except Exception:
                 log.exception("%s %s failed", request.method, request.url.path)
@@ -248,6 +262,21 @@ class Control:
             raise _RequestError(422, "digest: which release is approved?")
         found = self._store.approve(request.path_params["model"], digest, body.get("approval"), _person(body.get("by")))
         await self._publish()
+        return JSONResponse(found)
+
+    async def _alarm(self, request: Request) -> Response:
+        body = await _body(request)
+        by = _person(body.pop("by", None))
+        found = self._alarms.take(request.path_params["model"], body, by)
+        await self._publish()
+        return JSONResponse(found, 202 if found["accepted"] else 200)
+
+    async def _label(self, request: Request) -> Response:
+        if self._labels is None:
+            raise _RequestError(
+                422, "this environment captures no predictions: there is nothing to compare labels with"
+            )
+        found = self._labels.take(request.path_params["model"], read_labels(await _body(request)))
         return JSONResponse(found)
 
     async def _history(self, request: Request) -> Response:

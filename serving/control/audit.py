@@ -115,13 +115,21 @@ def _of_model(managed: Managed, kind: str, data: Mapping[str, Any], rule: str) -
             arm="stable",
             to_version=data["target"]["version"],
             to_digest=data["target"]["digest"],
-            trigger="after-promotion",
+            trigger=data.get("criterion", "after-promotion"),
             reason=reason,
+            evidence=data.get("figures", {}),
         )
     elif kind == "model.alarm":
         about = {"version": stable["version"], "digest": stable["digest"]} if stable else {}
         yield PolicyVerdict(
-            person=CONTROLLER, model=model, **about, rule=rule, subject=model, verdict="failed", reasons=(reason,)
+            person=CONTROLLER,
+            model=model,
+            **about,
+            rule=rule,
+            subject=model,
+            verdict="failed",
+            reasons=(reason,),
+            evidence=data.get("figures", {}),
         )
 
 

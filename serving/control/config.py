@@ -32,6 +32,13 @@ class LedgerConfig(_Model):
     key: Path
 
 
+class CapturesConfig(_Model):
+    """Where replicas write captured predictions, which labels are compared with, and how long they are kept."""
+
+    directory: Path
+    retention_days: int = Field(30, ge=1)
+
+
 class ControlConfig(_Model):
     """The whole file. `database` is an SQLAlchemy address, `snapshot` the path that replicas read.
 
@@ -56,6 +63,8 @@ class ControlConfig(_Model):
     rehearsal: bool = False
     tiers: dict[RiskTier, TierRule] | None = None
     ledger: LedgerConfig | None = None
+    captures: CapturesConfig | None = None
+    """None where nothing is captured: labels are then refused."""
 
     def gate(self) -> Gate:
         """Build the gate of the environment.

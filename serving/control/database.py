@@ -19,31 +19,31 @@ from policies.ledger.store import open_engine, write_transaction
 LEASE_SECONDS = 5.0
 """How long a holder that does not renew is waited for."""
 
-_metadata = sa.MetaData()
+metadata = sa.MetaData()
 documents = sa.Table(
-    "documents", _metadata,
+    "documents", metadata,
     sa.Column("kind", sa.String, primary_key=True), sa.Column("id", sa.String, primary_key=True),
     sa.Column("body", sa.Text, nullable=False),
 )  # fmt: skip
 replicas = sa.Table(
-    "replicas", _metadata, sa.Column("id", sa.String, primary_key=True),
+    "replicas", metadata, sa.Column("id", sa.String, primary_key=True),
     sa.Column("sequence", sa.Integer, nullable=False), sa.Column("seen", sa.Float, nullable=False),
 )  # fmt: skip
 series = sa.Table(
-    "series", _metadata,
+    "series", metadata,
     sa.Column("kind", sa.String, primary_key=True), sa.Column("model", sa.String, primary_key=True),
     sa.Column("version", sa.String, primary_key=True), sa.Column("label", sa.String, primary_key=True),
     sa.Column("value", sa.Float, nullable=False),
 )  # fmt: skip
 messages = sa.Table(
-    "messages", _metadata, sa.Column("model", sa.String, primary_key=True),
+    "messages", metadata, sa.Column("model", sa.String, primary_key=True),
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("rollout", sa.String, nullable=False),
     sa.Column("at", sa.Float, nullable=False), sa.Column("level", sa.String, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
 )  # fmt: skip
 lease = sa.Table(
-    "lease", _metadata, sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    "lease", metadata, sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("holder", sa.String, nullable=False), sa.Column("number", sa.Integer, nullable=False),
     sa.Column("ends", sa.Float, nullable=False),
 )  # fmt: skip
@@ -76,7 +76,7 @@ class Database:
         self.engine = open_engine(url)
         self._holder, self._clock = holder, clock
         with write_transaction(self.engine) as connection:
-            _metadata.create_all(connection)
+            metadata.create_all(connection)
         try:
             self.number = self._take()
         except LeaseHeldError:

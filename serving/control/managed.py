@@ -13,7 +13,7 @@ from pydantic import Field
 from serving.control.fleet import Fleet, View
 from serving.rollout.effects import CANDIDATE, STABLE, Desired
 from serving.rollout.model import ModelState
-from serving.rollout.observation import Batch, Candidate, Clock, Command, Tick, Version
+from serving.rollout.observation import Alarm, Batch, Candidate, Clock, Command, Tick, Version
 from serving.rollout.record import Value
 from serving.rollout.state import Rollout
 from serving.rollout.strategy import Kind
@@ -188,6 +188,7 @@ def observed(
     *,
     batches: tuple[Batch, ...] = (),
     commands: tuple[Command, ...] = (),
+    alarms: tuple[Alarm, ...] = (),
     eligible: frozenset[str] = frozenset(),
 ) -> tuple[Tick, View]:
     """Return the machine's tick from what is known now.
@@ -199,6 +200,7 @@ def observed(
         clock: the time by the machine's clocks.
         batches: new counts.
         commands: new commands.
+        alarms: new alarms of monitors.
         eligible: digests that may be gone back to.
     """
     state = managed.state
@@ -221,6 +223,7 @@ def observed(
         swap_failed=swap_failed,
         replay_failed=view.replay_failed(desired.replay.generation) if desired.replay else None,
         commands=commands,
+        alarms=alarms,
         eligible=eligible,
     )
     return tick, view

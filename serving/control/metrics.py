@@ -34,6 +34,7 @@ def page(series: Mapping[Key, float], state: State, replicas: Mapping[str, int])
     for (kind, model, _, outcome), value in series.items():
         if kind == "rollouts":
             _line(lines, "mlops_rollouts_total", {"model": model, "state": outcome}, value)
+    _labels(lines, series)
     _head(lines, "mlops_model_version_info", "gauge", "Versions that are published, by their role.")
     for name, entry in state.models.items():
         roles = {"stable": entry.stable, "previous": entry.previous, "next": entry.next}
@@ -71,6 +72,31 @@ def _histogram(lines: list[str], series: Mapping[Key, float]) -> None:
             _line(lines, f"{name}_bucket", labels | {"le": shown}, total)
         _line(lines, f"{name}_sum", labels, series["seconds", model, version, ""])
         _line(lines, f"{name}_count", labels, total)
+
+
+def _labels(lines: list[str], series: Mapping[Key, float]) -> None:
+    text = "Labels by what became of them: received, joined with a prediction, expired without one."
+    _head(lines, "mlops_labels_total", "counter", text)
+    for (kind, model, _, outcome), value in series.items():
+        if kind == "labels":
+            _line(lines, "mlops_labels_total", {"model": model, "outcome": outcome}, value)
+    results: dict[tuple[str, str], dict[str, float]] = {}
+    for (kind, model, version, result), value in series.items():
+        if kind == "labelled":
+            results.setdefault((model, version), {})[result] = value
+    _head(lines, "mlops_labelled_predictions_total", "counter", "Predictions whose label came, right or wrong.")
+    for (model, version), found in results.items():
+        for result, value in found.items():
+            labels = {"model": model, "version": version, "result": result}
+            _line(lines, "mlops_labelled_predictions_total", labels, value)
+    _head(lines, "mlops_accuracy", "gauge", "Share of right ones among all labelled predictions of a version.")
+    for (model, version), found in results.items():
+        accuracy = found.get("right", 0.0) / sum(found.values())
+        _line(lines, "mlops_accuracy", {"model": model, "version": version}, accuracy)
+    _head(lines, "mlops_alarms_total", "counter", "Alarms that monitors reported, by what they ask for.")
+    for (kind, model, _, name), value in series.items():
+        if kind == "alarms":
+            _line(lines, "mlops_alarms_total", {"model": model, "action": name}, value)
 
 
 def _groups(state: State) -> Iterable[str]:

@@ -17,7 +17,7 @@ from serving.control.managed import Managed, Move, observed, published
 from serving.control.records import Draft, Said
 from serving.control.view import public_state
 from serving.rollout import effects, model
-from serving.rollout.observation import Batch, Clock, Command
+from serving.rollout.observation import Alarm, Batch, Clock, Command
 from serving.state import Entry
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,12 @@ class Mover:
         return datetime.fromtimestamp(self._clock(), UTC)
 
     def move(
-        self, managed: Managed, batches: tuple[Batch, ...], commands: tuple[Command, ...], draft: Draft
+        self,
+        managed: Managed,
+        batches: tuple[Batch, ...],
+        commands: tuple[Command, ...],
+        draft: Draft,
+        alarms: tuple[Alarm, ...] = (),
     ) -> tuple[Managed, Entry]:
         """Move one model until it stands still; returns it and what replicas are to do.
 
@@ -64,6 +69,7 @@ class Mover:
             batches: new counts.
             commands: new commands.
             draft: takes what is to be written besides.
+            alarms: new alarms of monitors.
         """
         name, now = managed.state.model, self._monotonic()
         clock = Clock(boot=self.boot, monotonic=now, wall=self._clock())
@@ -73,7 +79,7 @@ class Mover:
             before = managed
             tick, view = observed(
                 managed, self._fleet, now, clock,
-                batches=batches, commands=commands, eligible=self._allowed(managed, now),
+                batches=batches, commands=commands, alarms=alarms, eligible=self._allowed(managed, now),
             )  # fmt: skip
             passed = clock.since(managed.state.clock)
             state, happened = model.advance(managed.state, tick)
@@ -81,7 +87,7 @@ class Mover:
             managed = self._relocated(managed, view, passed, draft)
             view = View.of(self._fleet, name, managed.group or "", now)
             managed, entry = published(managed, view, settled=settled)
-            batches, commands = (), ()
+            batches, commands, alarms = (), (), ()
             if _standing(before) == _standing(managed):
                 break
         return managed, entry

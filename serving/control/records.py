@@ -5,7 +5,7 @@ the database says.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,8 @@ class Draft:
     added: dict[Key, float] = field(default_factory=dict)
     sequences: dict[str, int] = field(default_factory=dict)
     generation: int | None = None
+    writes: list[Callable[[sa.Connection], None]] = field(default_factory=list)
+    """What else is written in the same transaction."""
 
     def add(self, counts: Mapping[Key, float]) -> None:
         """Add to counters."""
@@ -53,7 +55,7 @@ class Draft:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to write."""
-        parts = (self.managed, self.removed, self.said, self.events, self.added, self.sequences)
+        parts = (self.managed, self.removed, self.said, self.events, self.added, self.sequences, self.writes)
         return not any(parts) and self.generation is None
 
 
@@ -102,6 +104,8 @@ class Records:
             self._say(connection, draft.said, now)
             if draft.generation is not None:
                 self.database.write(connection, "meta", "generation", draft.generation)
+            for write in draft.writes:
+                write(connection)
             entries = self.ledger.append(draft.events, connection)
         self.managed |= draft.managed
         for name in draft.removed:

@@ -7,7 +7,8 @@ from serving.counters import BUCKETS
 from serving.rollout.analysis.counts import ArmCounts
 from serving.rollout.observation import Batch
 
-# kind (predictions, bucket, seconds, dropped, rollouts), model, version, label (outcome or bucket)
+# kind, model, version, label. The kinds and their labels: predictions (outcome), bucket (number), seconds, dropped,
+# rollouts (how they ended), labels (received, joined, expired), labelled (right, wrong), alarms (what they ask for)
 Key = tuple[str, str, str, str]
 
 # Old versions of a model leave the page when there are more than this many.

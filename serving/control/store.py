@@ -27,7 +27,7 @@ from serving.control.reports import read_applications, read_report
 from serving.control.series import Key, surplus
 from serving.control.view import document, possible, public_state
 from serving.rollout import model
-from serving.rollout.observation import Batch, Command, CommandKind
+from serving.rollout.observation import Alarm, Batch, Command, CommandKind
 from serving.state import Entry, Release, State, write_snapshot
 
 log = logging.getLogger(__name__)
@@ -83,10 +83,10 @@ class Store:
         self.gate = gate
         self._fleet = Fleet()
         self._mover = Mover(self._fleet, gate, seconds=rollout_seconds, clock=clock, monotonic=self._monotonic)
-        self._database = Database(database, holder or self._mover.boot, clock)
-        self.ledger = Ledger(self._database.engine, lambda: datetime.fromtimestamp(clock(), UTC))
+        self.database = Database(database, holder or self._mover.boot, clock)
+        self.ledger = Ledger(self.database.engine, lambda: datetime.fromtimestamp(clock(), UTC))
         self.checkpointer: Checkpointer | None = None
-        self._records = Records(self._database, self.ledger)
+        self._records = Records(self.database, self.ledger)
         self._records.read()
         self._entries: dict[str, Entry] = {}
         self._written = self._expiry_due = self._monotonic()
@@ -114,6 +114,11 @@ class Store:
     def series(self) -> dict[Key, float]:
         """The counters of all replicas together."""
         return self._records.series
+
+    @property
+    def time(self) -> float:
+        """Seconds since 1970."""
+        return self._clock()
 
     def replicas(self) -> dict[str, int]:
         """Return the number of live replicas by group."""
@@ -287,7 +292,23 @@ class Store:
 
     def close(self) -> None:
         """Give the lease back and close the database."""
-        self._database.release()
+        self.database.release()
+
+    def take_in(
+        self,
+        draft: Draft,
+        *,
+        batches: Mapping[str, Sequence[Batch]] | None = None,
+        alarms: Mapping[str, tuple[Alarm, ...]] | None = None,
+    ) -> None:
+        """Let models move by what came in beside the replicas' reports, in one transaction with what is to be written.
+
+        Args:
+            draft: what is to be written.
+            batches: counts of labels, by model.
+            alarms: alarms of monitors, by model.
+        """
+        self._advance(self._due({**(batches or {}), **(alarms or {})}), draft, batches=batches, alarms=alarms)
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
@@ -317,13 +338,14 @@ class Store:
         *,
         batches: Mapping[str, Sequence[Batch]] | None = None,
         commands: Mapping[str, tuple[Command, ...]] | None = None,
+        alarms: Mapping[str, tuple[Alarm, ...]] | None = None,
     ) -> None:
         """Move models, write everything in one transaction, then publish."""
         entries: dict[str, Entry] = {}
         for name, managed in due.items():
             new = tuple((batches or {}).get(name, ()))
-            asked = (commands or {}).get(name, ())
-            draft.managed[name], entries[name] = self._mover.move(managed, new, asked, draft)
+            asked, raised = (commands or {}).get(name, ()), (alarms or {}).get(name, ())
+            draft.managed[name], entries[name] = self._mover.move(managed, new, asked, draft, raised)
         changed = {name: entry for name, entry in entries.items() if self._entries.get(name) != entry}
         if changed:
             draft.generation = self._records.generation + 1

@@ -71,6 +71,7 @@ def advance(rollout: Rollout, tick: Tick) -> tuple[Rollout, tuple[Effect, ...]]:
     turn = Turn(rollout, tick)
     _take_in(turn)
     _obey(turn)
+    _heed(turn)
     if turn.state.phase in _WATCHED:
         _check_health(turn)
     if turn.state.phase in _WATCHED:
@@ -120,6 +121,20 @@ def _obey(turn: Turn) -> None:
             turn.say("warning", f"{command.kind} by {command.by} has no effect while {turn.state.phase}")
 
 
+def _heed(turn: Turn) -> None:
+    """Do what monitors ask for about the candidate; alarms about stable are the model's to keep."""
+    for alarm in turn.tick.alarms:
+        if alarm.digest != turn.state.candidate.digest or turn.state.over or turn.state.phase == "rolling-back":
+            continue
+        reason = f"{alarm.kind}: {alarm.reason}"
+        if alarm.action == "rollback":
+            turn.fail(reason, True)
+        elif alarm.action == "pause":
+            turn.pause("alarm", reason)
+        else:
+            turn.say("warning", reason)
+
+
 def _check_health(turn: Turn) -> None:
     state, tick = turn.state, turn.tick
     phase = state.paused_phase if state.phase == "paused" else state.phase
@@ -135,16 +150,6 @@ def _check_health(turn: Turn) -> None:
 
 
 def _check_evidence(turn: Turn) -> None:
-    for alarm in turn.tick.alarms:
-        if alarm.digest != turn.state.candidate.digest:
-            continue
-        if alarm.action == "rollback":
-            turn.fail(f"{alarm.kind}: {alarm.reason}", True)
-            return
-        if alarm.action == "pause":
-            turn.pause("alarm", f"{alarm.kind}: {alarm.reason}")
-        else:
-            turn.say("warning", f"{alarm.kind}: {alarm.reason}")
     analysis, verdicts = judge(turn.state.analysis, turn.state.strategy)
     turn.state = turn.state.but(analysis=analysis)
     for verdict in verdicts:

@@ -12,11 +12,11 @@ from pydantic import Field
 from serving.rollout import machine, watch
 from serving.rollout.analysis.counts import NOTHING, ArmCounts
 from serving.rollout.effects import Desired, Effect, Level, Message, Quarantine, Record
-from serving.rollout.observation import Clock, Command, Tick, Version
+from serving.rollout.observation import Alarm, Clock, Command, Tick, Version
 from serving.rollout.record import Value
 from serving.rollout.state import Rollout
 from serving.rollout.strategy import AfterPromotion, Limits, Strategy
-from serving.rollout.watch import Watch
+from serving.rollout.watch import Finding, Watch
 
 PROVEN = 5
 """Baked versions that are remembered as targets of a rollback."""
@@ -84,6 +84,10 @@ class ModelState(Value):
     """Last number given to a split or replay."""
     clock: Clock | None = None
     events: int = 0
+    late: ArmCounts = NOTHING
+    """Labels of the stable version that came during a rollout: its watch takes them in when that is over."""
+    alarms: tuple[Alarm, ...] = ()
+    """Alarms that ask for the rollback of the stable version and came during a rollout: heeded when it is over."""
 
     @property
     def active(self) -> Rollout | None:
@@ -137,6 +141,7 @@ def lift(state: ModelState, digest: str) -> ModelState:
 def advance(state: ModelState, tick: Tick) -> tuple[ModelState, tuple[Effect, ...]]:
     """Move a model by one tick."""
     passed = tick.clock.since(state.clock)
+    gone = max(tick.clock.wall - state.clock.wall, 0.0) if state.clock else 0.0
     state = state.but(clock=tick.clock)
     if state.active:
         return _rolled(state, tick)
@@ -145,7 +150,7 @@ def advance(state: ModelState, tick: Tick) -> tuple[ModelState, tuple[Effect, ..
         state, more = _returned(state, tick, passed)
         effects.extend(more)
     elif state.stable:
-        state, more = _watched(state, tick, passed)
+        state, more = _watched(state, tick, passed, gone)
         effects.extend(more)
     if state.queued and not state.returning:
         asked = state.queued
@@ -174,8 +179,28 @@ def _rolled(state: ModelState, tick: Tick) -> tuple[ModelState, tuple[Effect, ..
     for effect in effects:
         if isinstance(effect, Quarantine):
             state = state.but(quarantine={**state.quarantine, effect.digest: effect.reason})
+    state, told = _kept(state, rollout, tick)
     if rollout.phase == "promoted":
         state = _promoted(state, rollout)
+    return state, effects + told
+
+
+def _kept(state: ModelState, rollout: Rollout, tick: Tick) -> tuple[ModelState, tuple[Effect, ...]]:
+    """Keep what concerns the stable version until the rollout is over; its alarms are told at once."""
+    stable, effects = rollout.stable, tuple[Effect, ...]()
+    if stable is None:
+        return state, effects
+    for batch in tick.batches:
+        if batch.digest == stable.digest and batch.counts.labelled:
+            labels = ArmCounts(labelled=batch.counts.labelled, wrong=batch.counts.wrong)
+            state = state.but(late=state.late.plus(labels))
+    for alarm in tick.alarms:
+        if alarm.digest == stable.digest:
+            reason = f"{stable.version}, stable: {alarm.kind}: {alarm.reason}"
+            if alarm.action == "rollback":
+                state = state.but(alarms=(*state.alarms, alarm))
+            state, told = _told(state, "alarm", reason)
+            effects += told
     return state, effects
 
 
@@ -189,50 +214,62 @@ def _promoted(state: ModelState, rollout: Rollout) -> ModelState:
         history=History(last=own),
         limits=rollout.strategy.limits,
         after=rollout.strategy.after,
+        late=NOTHING,
+        alarms=(),
         watch=watch.arm(rollout.candidate.digest, record, rollout.strategy.limits, rollout.strategy.after),
     )
 
 
-def _watched(state: ModelState, tick: Tick, passed: float) -> tuple[ModelState, tuple[Effect, ...]]:
+def _watched(state: ModelState, tick: Tick, passed: float, gone: float) -> tuple[ModelState, tuple[Effect, ...]]:
     assert state.stable is not None
-    digest, counts = state.stable.digest, NOTHING
+    digest, counts = state.stable.digest, state.late
     for batch in tick.batches:
         if batch.digest == digest:
             counts = counts.plus(batch.counts)
-    state = state.but(history=state.history.plus(counts, passed))
+    raised = (*state.alarms, *tick.alarms)
+    state = state.but(history=state.history.plus(counts, passed), late=NOTHING, alarms=())
+    state, effects = _alarmed(state, tick, raised)
     if state.watch is None:
         # A version that was here before this state was: watched from now on, once there is a record.
         if state.history.counts.requests >= 1_000:
             armed = watch.arm(digest, state.history.counts, state.limits, state.after)
             state = state.but(watch=armed)
-        return _asked_back(state, tick)
-    now, findings = watch.observe(state.watch, counts, passed)
+        state, more = _asked_back(state, tick)
+        return state, effects + more
+    now, findings = watch.observe(state.watch, counts, gone)
     state = state.but(watch=now)
-    effects: tuple[Effect, ...] = ()
     for finding in findings:
         reason = f"{finding.criterion}: {finding.reason}"
         if now.settings.action == "alert" or not finding.evidence:
-            state, more = _told(state, "alarm", reason)
+            state, more = _told(state, "alarm", reason, finding=finding)
         else:
-            state, more = _turned_back(state, tick, reason, evidence=True)
+            state, more = _turned_back(state, tick, reason, finding=finding)
         effects += more
-    for alarm in tick.alarms:
-        if alarm.digest == digest and not state.returning:
-            reason = f"{alarm.kind}: {alarm.reason}"
-            if alarm.action == "rollback" and now.settings.action == "rollback":
-                state, more = _turned_back(state, tick, reason, evidence=True)
-            else:
-                state, more = _told(state, "alarm", reason)
-            effects += more
     state, more = _asked_back(state, tick)
     return state, effects + more
+
+
+def _alarmed(state: ModelState, tick: Tick, alarms: tuple[Alarm, ...]) -> tuple[ModelState, tuple[Effect, ...]]:
+    """Do what monitors ask for about the stable version; there is nothing to pause."""
+    effects: tuple[Effect, ...] = ()
+    for alarm in alarms:
+        if state.stable is None or alarm.digest != state.stable.digest or state.returning:
+            continue
+        reason = f"{alarm.kind}: {alarm.reason}"
+        if alarm.action == "rollback" and state.after.action == "rollback":
+            found = Finding(criterion=alarm.kind, reason=alarm.reason)
+            state, more = _turned_back(state, tick, reason, finding=found)
+        else:
+            state, more = _told(state, "alarm", reason)
+        effects += more
+    return state, effects
 
 
 def _asked_back(state: ModelState, tick: Tick) -> tuple[ModelState, tuple[Effect, ...]]:
     effects: tuple[Effect, ...] = ()
     for command in tick.commands:
         if command.kind == "rollback":
-            state, more = _turned_back(state, tick, _said(command), evidence=False)
+            state, more = _turned_back(state, tick, _said(command))
         else:
             state, more = _told(state, "warning", f"{_said(command)} has no effect: no rollout is running")
         effects += more
@@ -240,9 +277,12 @@ def _asked_back(state: ModelState, tick: Tick) -> tuple[ModelState, tuple[Effect
 
 
 def _turned_back(
-    state: ModelState, tick: Tick, reason: str, *, evidence: bool
+    state: ModelState, tick: Tick, reason: str, *, finding: Finding | None = None
 ) -> tuple[ModelState, tuple[Effect, ...]]:
-    """Begin the way back to the last version that was baked, is approved and is not banned."""
+    """Begin the way back to the last version that was baked, is approved and is not banned.
+
+    With a finding against the version it is banned.
+    """
     if state.returning or state.stable is None:
         return state, ()
     stable = state.stable
@@ -261,9 +301,9 @@ def _turned_back(
         # A bad version answers more than none, and only a person can say otherwise. It is not banned either: the next
         # start of the platform would then serve nothing.
         nowhere = f"{reason}. There is no baked and approved version to go back to: still serving"
-        state, told = _told(state, "alarm", nowhere)
+        state, told = _told(state, "alarm", nowhere, finding=finding)
         return state, told
-    if evidence:
+    if finding:
         state = state.but(quarantine={**state.quarantine, stable.digest: reason})
         state, key = _key(state)
         effects.append(Quarantine(key=key, digest=stable.digest, reason=reason))
@@ -273,6 +313,7 @@ def _turned_back(
         f"back to {target.version}: {reason}",
         kind="model.rolling-back",
         target=target,
+        finding=finding,
     )
     return state, (*effects, *told)
 
@@ -307,6 +348,7 @@ def _told(
     kind: str | None = None,
     target: Version | None = None,
     refused: Request | None = None,
+    finding: Finding | None = None,
 ) -> tuple[ModelState, tuple[Effect, ...]]:
     effects: list[Effect] = []
     if kind or level == "alarm" or refused:
@@ -314,6 +356,8 @@ def _told(
         data = {"model": state.model, "reason": text, "stable": state.stable.to_json() if state.stable else None}
         if target:
             data["target"] = target.to_json()
+        if finding:
+            data["criterion"], data["figures"] = finding.criterion, finding.figures
         if refused:
             data["refused"] = {"rollout": refused.id, "candidate": refused.candidate.to_json(), "by": refused.by}
         default = "model.refused" if refused else "model.alarm"

@@ -47,7 +47,7 @@ class Watch(Value):
     slowing: tuple[float, ...] = ()
     labels: tuple[Labels, ...] = ()
     elapsed: float = 0.0
-    """Observed seconds."""
+    """Seconds by the wall clock, as far as it went forward: labels come in by the day, whether anybody asks or not."""
     raised: tuple[str, ...] = ()
     """Alarms raised already; each is raised once."""
 
@@ -57,6 +57,8 @@ class Finding(Value):
 
     criterion: str
     reason: str
+    figures: dict[str, float] = Field(default_factory=dict)
+    """What it was concluded from, for the ledger."""
     evidence: bool = True
     """Whether it speaks against the version. Slower than before, with no other version beside it to compare with, may
     as well be more traffic or a busy machine: people are told, and nothing is taken back."""
@@ -92,7 +94,7 @@ def observe(watch: Watch, counts: ArmCounts, passed: float) -> tuple[Watch, tupl
     Args:
         watch: where the alarms stand.
         counts: what the version did since.
-        passed: observed seconds since.
+        passed: seconds since, by the wall clock.
     """
     watch = watch.but(elapsed=watch.elapsed + passed)
     found: list[Finding] = []
@@ -116,6 +118,7 @@ def _failures(watch: Watch, counts: ArmCounts) -> tuple[Watch, Finding | None]:
         criterion="failures",
         reason=f"more requests fail than before: {rate(counts.failures, counts.requests)} just now, "
         f"all right would be {100 * watch.failure_rate:.3g} %",
+        figures={"requests": counts.requests, "failures": counts.failures, "allowedRate": watch.failure_rate},
     )
 
 
@@ -134,6 +137,7 @@ def _latency(watch: Watch, counts: ArmCounts) -> tuple[Watch, Finding | None]:
         criterion="latency",
         reason=f"slower than {than}: {rate(slow, counts.requests)} requests just now took longer than "
         f"{1000 * EDGES[border]:.3g} ms, all right would be {100 * SLOW_SHARE:g} %",
+        figures={"requests": counts.requests, "slow": slow, "limitSeconds": EDGES[border]},
         evidence=watch.latency_is_limit,
     )
 
@@ -164,7 +168,11 @@ def _quality(watch: Watch, counts: ArmCounts) -> tuple[Watch, Finding | None]:
         criterion="quality",
         reason=f"accuracy fell from {before:.3f} to {now:.3f} ({100 * (1 - now / before):.1f} %, "
         f"{100 * settings.quality_drop:g} % allowed) over {settings.quality_days:g} days, {labelled:,} labels",
-    )
+        figures={
+            "accuracyBefore": before, "labelsBefore": record.labelled, "accuracy": now, "labels": labelled,
+            "wrong": wrong, "allowedDrop": settings.quality_drop, "days": settings.quality_days,
+        },
+    )  # fmt: skip
 
 
 def _border(record: ArmCounts, settings: AfterPromotion) -> int | None:

@@ -5,6 +5,7 @@ from those that were approved.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,12 +44,23 @@ class FeatureLookup:
 
 
 @dataclass(frozen=True, slots=True)
+class Truth:
+    """What a label that arrives later is compared with: an output, and how far off a number may be.
+
+    Without a `tolerance` a prediction is right when it equals the label.
+    """
+
+    output: str
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
     """The content of serving.json.
 
     `capture` names a rule per field (inputs, outputs, entities); `capture_default` holds for the others. `max_rows`
     limits the rows of one request below the platform's limit. `nan` says whether NaN and infinity are accepted in
-    float inputs.
+    float inputs. `truth` says which output labels are about; None: the one named `label`.
     """
 
     kind: Literal["onnx", "pyfunc"]
@@ -58,6 +70,7 @@ class Contract:
     features: FeatureLookup | None = None
     max_rows: int | None = None
     nan: bool = False
+    truth: Truth | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of serving.json."""
@@ -71,7 +84,9 @@ class Contract:
             "features": dict(self.features.features),
             "required": self.features.required,
         }
-        return {
+        # Left out where it is not stated, so that the digests of models without it stay what they are.
+        truth = {} if self.truth is None else {"truth": _stated(self.truth)}
+        return truth | {
             "kind": self.kind,
             "outputs": outputs,
             "capture": {"default": self.capture_default, "fields": dict(self.capture)},
@@ -92,7 +107,7 @@ class Contract:
         Raises:
             ContractError: with the key and what is allowed.
         """
-        _keys(data, "", {"kind", "outputs", "capture", "features", "limits", "nan"})
+        _keys(data, "", {"kind", "outputs", "capture", "features", "limits", "nan", "truth"})
         kind = data.get("kind")
         if kind not in ("onnx", "pyfunc"):
             raise ContractError(f"kind: {kind!r} is not one of onnx, pyfunc")
@@ -117,6 +132,7 @@ class Contract:
             features=_lookup(data.get("features")),
             max_rows=max_rows,
             nan=nan,
+            truth=_truth(data.get("truth")),
         )
 
     @classmethod
@@ -160,6 +176,25 @@ def _output(value: Any, where: str) -> OutputSource:
     if not isinstance(name, str) or not (column is None or (isinstance(column, int) and column >= 0)):
         raise ContractError(f'{where}: expected {{"name": graph output, "column": number}}, got {value!r}')
     return OutputSource(name, column)
+
+
+def _stated(truth: Truth) -> dict[str, Any]:
+    tolerance = {} if truth.tolerance is None else {"tolerance": truth.tolerance}
+    return {"output": truth.output, **tolerance}
+
+
+def _truth(value: Any) -> Truth | None:
+    if value is None:
+        return None
+    _keys(value, "truth", {"output", "tolerance"})
+    output, tolerance = value.get("output"), value.get("tolerance")
+    if not isinstance(output, str) or not output:
+        raise ContractError(f"truth.output: expected the name of an output, got {output!r}")
+    if tolerance is None:
+        return Truth(output)
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < math.inf:
+        raise ContractError(f"truth.tolerance: expected a number of at least 0, got {tolerance!r}")
+    return Truth(output, float(tolerance))
 
 
 def _lookup(value: Any) -> FeatureLookup | None:

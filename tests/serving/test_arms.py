@@ -60,8 +60,8 @@ class Stand:
     def predict(self, columns: dict[str, Any]) -> Answer:
         return Answer(run(self.loaded, columns), 0.002)
 
-    async def call(self, columns: Any, rows: int, identifier: str, synthetic: bool) -> Answer:
-        self.calls.append({"rows": rows, "id": identifier, "synthetic": synthetic})
+    async def call(self, columns: Any, rows: int, identifier: str, split: int | None) -> Answer:
+        self.calls.append({"rows": rows, "id": identifier, "split": split})
         answer = self.behave(columns)
         return await answer if asyncio.iscoroutine(answer) else answer  # type: ignore[no-any-return]
 

@@ -59,12 +59,12 @@ async def test_candidate_predicts_as_its_model_does(tmp_path: Path, make_artifac
     candidate = CandidateModel(settings(tmp_path), "small", release_of(make_artifact("new", bias=0.1)))
     assert (await candidate.predict(COLUMNS, 2, "x", False)).error == "the candidate is not loaded"
     await candidate.start()
-    for synthetic in (False, True):
-        answer = await candidate.predict(COLUMNS, 2, "x", synthetic)
+    for split in (7, None):
+        answer = await candidate.predict(COLUMNS, 2, "x", split)
         assert answer.outputs is not None
         assert answer.outputs["probability"] == pytest.approx([0.2, 0.95])
         assert answer.seconds > 0
-    missing = await candidate.predict({"hour": [1]}, 1, "x", False)
+    missing = await candidate.predict({"hour": [1]}, 1, "x", 7)
     assert missing.error == "the candidate needs inputs that stable does not take: distance, carrier"
     candidate.close()
 
@@ -98,9 +98,9 @@ class World:
         self.answers: Counter[tuple[int, str]] = Counter()
 
     def connect(self, name: str) -> Caller:
-        async def call(columns: Any, rows: int, identifier: str, synthetic: bool) -> Answer:
-            answer = await self.candidates[name].predict(columns, rows, identifier, synthetic)
-            return answer if synthetic else self.break_with(answer)
+        async def call(columns: Any, rows: int, identifier: str, split: int | None) -> Answer:
+            answer = await self.candidates[name].predict(columns, rows, identifier, split)
+            return answer if split is None else self.break_with(answer)
 
         return call
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from serving.batching import Batch, Item
-from serving.capture import Capture, Settings, Sink, sweep
+from serving.capture import OUTSIDE, Capture, Settings, Sink, sweep
 from serving.protocol.request import Decoded
 from serving.runtime import model
 from serving.runtime.contract import FeatureLookup
@@ -78,6 +78,7 @@ def test_rows_are_written_with_request_version_and_latency(tmp_path: Path, artif
         "model": "small",
         "version": "7",
         "digest": "sha256:d",
+        "split": OUTSIDE,
         "latency_ms": 0,
         "input.distance": 2.0,
         "input.hour": 2,

@@ -50,7 +50,7 @@ class World:
 
     def kill(self) -> None:
         """End the controller as `kill -9` does: nothing is given back; the next one waits for the lease."""
-        self.store._database.engine.dispose()
+        self.store.database.engine.dispose()
         self.now += LEASE_SECONDS + 0.1
         self.store = self.open()
 

@@ -1,0 +1,95 @@
+"""Captured predictions, read to be compared with labels: which rows of a file are about which label."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from serving.control.labels import Pending
+from serving.protocol.feedback import is_wrong
+
+log = logging.getLogger(__name__)
+
+_UNKNOWN = -1
+"""The split of predictions that do not say it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A label and the prediction that it is about."""
+
+    label: Pending
+    version: str
+    digest: str
+    split: int
+    wrong: bool
+
+
+def list_files(directory: Path, model: str) -> set[str]:
+    """Return the complete capture files of a model, as paths below the directory."""
+    return {
+        f"{model}/{day.name}/{file.name}"
+        for day in (directory / model).glob("????-??-??")
+        for file in day.glob("[!.]*.parquet")
+    }
+
+
+def request_ids(path: Path) -> list[str]:
+    """Return the requests that a file holds; none where it is gone or damaged."""
+    table = _read(path, ["request_id"])
+    return [] if table is None else table.column("request_id").unique().to_pylist()
+
+
+def match(path: Path, labels: Iterable[Pending]) -> list[Match]:
+    """Compare a file's predictions with labels; those that were compared with a version before are passed over."""
+    wanted: dict[str, dict[int, Pending]] = {}
+    for label in labels:
+        wanted.setdefault(label.id, {})[label.row] = label
+    ids = _read(path, ["request_id"]) if wanted else None
+    if ids is None:
+        return []
+    hits = pc.is_in(ids.column("request_id"), value_set=pa.array(list(wanted), pa.string()))
+    if not pc.any(hits).as_py():
+        return []
+    names = set(pq.read_schema(path).names)
+    outputs = {f"output.{label.output}" for rows in wanted.values() for label in rows.values()} & names
+    columns = ["request_id", "row", "version", "digest", *({"split"} & names), *outputs]
+    table = _read(path, columns)
+    if table is None:
+        return []
+    found: dict[tuple[str, int, str], Match] = {}
+    for one in table.filter(hits).to_pylist():
+        about = wanted[one["request_id"]].get(one["row"])
+        if about is None or one["digest"] in about.joined or f"output.{about.output}" not in one:
+            continue
+        wrong = is_wrong(one[f"output.{about.output}"], about.value, about.tolerance)
+        # A caller may use an id twice: the first prediction of a version is what the label is about.
+        found.setdefault(
+            (about.id, about.row, one["digest"]),
+            Match(about, one["version"], one["digest"], one.get("split", _UNKNOWN), wrong),
+        )
+    return list(found.values())
+
+
+def joined(matches: Iterable[Match]) -> Mapping[tuple[str, int], tuple[str, ...]]:
+    """Return the digests that each matched label was compared with, those before included."""
+    digests: dict[tuple[str, int], tuple[str, ...]] = {}
+    for one in matches:
+        key = (one.label.id, one.label.row)
+        digests[key] = (*digests.get(key, one.label.joined), one.digest)
+    return digests
+
+
+def _read(path: Path, columns: list[str]) -> pa.Table | None:
+    try:
+        return pq.read_table(path, columns=columns, partitioning=None)
+    except FileNotFoundError:
+        # The retention has taken it.
+        return None
+    except (OSError, pa.ArrowException) as error:
+        log.warning("captured predictions cannot be read, labels about them stay open: %s: %s", path, error)
+        return None
