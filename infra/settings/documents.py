@@ -162,7 +162,11 @@ def _rows(section: type[BaseModel], schema: Mapping[str, Any]) -> Iterator[str]:
     for name, field in section.model_fields.items():
         if _inner_model(field.annotation) is not None:
             continue
-        default = "required" if field.is_required() else f"`{json.dumps(field.default, ensure_ascii=False)}`"
+        default = (
+            "required"
+            if field.is_required()
+            else f"`{json.dumps(field.get_default(call_default_factory=True), ensure_ascii=False)}`"
+        )
         if section is Settings and default == "`null`":
             default = "none"
         words = allowed(node["properties"][str(field.alias)]).replace("|", "\\|")

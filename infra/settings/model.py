@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from infra.settings.aws import Aws
+from infra.settings.section import Section, listed
 
 MODEL_NAME = r"^[a-z][a-z0-9-]{0,39}[a-z0-9]$"
 RESERVED_MODEL_NAMES = frozenset({"shared"})
@@ -25,25 +27,6 @@ _NAME = r"^[a-z][a-z0-9-]{0,30}$"
 Layer = Literal["foundation", "releases"]
 StrategyKind = Literal["all-at-once", "canary", "blue-green", "shadow", "ab"]
 Parameter = bool | int | float | str
-
-
-class Section(BaseModel):
-    """What all sections share: frozen, unknown keys refused, keys in camel case."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        validate_by_name=False,
-        validate_by_alias=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
-
-
-def _listed(value: object) -> object:
-    """Settings name sequences as lists; tuples are only how a frozen value holds them."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 Port = Annotated[int, Field(ge=1024, le=65535)]
@@ -327,7 +310,7 @@ class Strategy(Section):
 
     kind: StrategyKind = "all-at-once"
     """`all-at-once`, `canary`, `blue-green`, `shadow` or `ab`."""
-    steps: Annotated[tuple[Step, ...], BeforeValidator(_listed)] = ()
+    steps: Annotated[tuple[Step, ...], BeforeValidator(listed)] = ()
     """Steps of a gradual strategy; without any the usual ones of its kind."""
     bake_minutes: Annotated[float, Field(ge=0, le=43_200)] | None = None
     """How long the previous version stays warm after promotion, minutes; without it 0 for `all-at-once`, else 10."""
@@ -396,7 +379,9 @@ class Model(Section):
     schedule: str | None = None
     """When the model is trained again: five cron fields in UTC."""
     strategy: Strategy = Strategy()
-    params: dict[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_.]{0,80}$")], Parameter] = {}
+    params: dict[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_.]{0,80}$")], Parameter] = Field(
+        default_factory=dict
+    )
     """Training parameters that differ from those of the folder."""
 
     @field_validator("folder")
@@ -429,13 +414,13 @@ class Settings(Section):
 
     baseline: Annotated[str, Field(pattern=_NAME)] | None = None
     """Baseline in `stacks/baselines` that this stack extends."""
-    target: Literal["local"] = "local"
-    """Where the platform runs."""
+    target: Literal["local", "aws"] = "local"
+    """Where the platform runs: on this machine, or in an AWS account (see `aws`)."""
     environment: Annotated[str, Field(pattern=_NAME)] = "local"
     """Name of the environment."""
     client: Annotated[str, Field(pattern=_NAME)] = "default"
     """Whose environment it is."""
-    layers: Annotated[tuple[Layer, ...], Field(min_length=1), BeforeValidator(_listed)] = ("foundation", "releases")
+    layers: Annotated[tuple[Layer, ...], Field(min_length=1), BeforeValidator(listed)] = ("foundation", "releases")
     """What this stack holds: the platform (`foundation`), the models (`releases`), or both."""
     ports: Ports = Ports()
     cluster: Cluster = Cluster()
@@ -443,7 +428,9 @@ class Settings(Section):
     feature_store: FeatureStore = FeatureStore()
     inference: Inference = Inference()
     monitoring: Monitoring = Monitoring()
-    models: dict[Annotated[str, Field(pattern=MODEL_NAME)], Model] = {}
+    aws: Aws | None = None
+    """The AWS target; required with `target: aws`, and refused with any other."""
+    models: dict[Annotated[str, Field(pattern=MODEL_NAME)], Model] = Field(default_factory=dict)
     """The models of this stack by name."""
 
     @field_validator("layers")
@@ -451,9 +438,17 @@ class Settings(Section):
     def _layers_known(cls, value: tuple[Layer, ...]) -> tuple[Layer, ...]:
         if len(set(value)) != len(value):
             raise ValueError("names a layer twice")
-        if "foundation" not in value:
-            raise ValueError("target local holds the foundation in the same stack: name foundation as well")
         return value
+
+    @model_validator(mode="after")
+    def _fits_target(self) -> Settings:
+        if self.target == "local" and "foundation" not in self.layers:
+            raise ValueError("target local holds the foundation in the same stack: name foundation in layers as well")
+        if self.target == "local" and self.aws is not None:
+            raise ValueError("aws is stated, but target is local: remove one of both")
+        if self.target == "aws" and self.aws is None:
+            raise ValueError("target aws needs the section aws, with at least accountId, region and governance")
+        return self
 
     @field_validator("models")
     @classmethod
