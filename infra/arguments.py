@@ -17,6 +17,7 @@ from components.site import Site
 from infra.releases import read_manifest
 from infra.settings import Settings
 from infra.settings import model as stated
+from infra.settings.section import Section
 
 
 def platform_args(settings: Settings, *, project: Path, stack: str, python: str, prometheus: str) -> PlatformArgs:
@@ -103,7 +104,7 @@ def _replicas(replicas: stated.Replicas) -> Replicas:
 def _strategy(strategy: stated.Strategy) -> Strategy:
     """The strategy with its steps written out; of the finer settings only what the stack states."""
 
-    def said(section: stated.Section) -> dict[str, float]:
+    def said(section: Section) -> dict[str, float]:
         return section.model_dump(by_alias=True, exclude_unset=True)
 
     return Strategy(
