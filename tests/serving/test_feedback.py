@@ -62,6 +62,7 @@ class World:
                 "inferenceToken": "secret",
                 "snapshot": self.folder / "snapshot.json",
                 "snapshotKey": KEY,
+                "trust": {"signature": "optional"},
                 "modelCache": self.folder / "cache",
                 "groups": [{"name": "shared", "route": "/v2"}, {"name": "own", "route": "/v2/models/small"}],
                 "capture": {"directory": self.folder / "captures", "enabled": self.captured, "rotateSeconds": 0.02},
