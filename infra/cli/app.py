@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from infra.cli import audit, models, platform, project, release, train
+from infra.cli import audit, feedback, models, platform, project, release, train
 from infra.cli.output import CommandFailed, err, fail
 from infra.engine.errors import EngineError
 from infra.settings import SettingsError
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 platform.register(app)
 models.register(app)
+feedback.register(app)
 train.register(app)
 release.register(app)
 audit.register(app)

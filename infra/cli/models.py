@@ -2,6 +2,7 @@
 
 import json
 import sys
+import uuid
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,9 +33,11 @@ def predict(
     """Ask a served model for a prediction and print its answer, a V2 response, as JSON."""
     path = f"/v2/models/{model}" + (f"/versions/{version}" if version else "")
     with Context(stack).http("inference") as http:
-        metadata = _answer(http, "GET", path)
+        metadata = answer(http, "GET", path)
         request = inference_request(model, metadata, _read_payload(payload))
-        print_json(_answer(http, "POST", f"{path}/infer", request))
+        # The answer then carries the id that labels are sent for.
+        request.setdefault("id", uuid.uuid4().hex)
+        print_json(answer(http, "POST", f"{path}/infer", request, identifier=str(request["id"])))
 
 
 def _read_payload(text: str) -> Any:
@@ -57,9 +60,21 @@ def _read_payload(text: str) -> Any:
         ) from error
 
 
-def _answer(http: httpx.Client, method: str, path: str, body: Any = None) -> Any:
+def answer(http: httpx.Client, method: str, path: str, body: Any = None, *, identifier: str = "") -> Any:
+    """Ask the server and return its answer.
+
+    Args:
+        http: a client of the server.
+        method: of the request.
+        path: of the request.
+        body: JSON data.
+        identifier: the request's id.
+
+    Raises:
+        CommandFailed: it does not answer, or refuses.
+    """
     try:
-        response = http.request(method, path, json=body)
+        response = http.request(method, path, json=body, headers={"x-request-id": identifier} if identifier else None)
     except httpx.HTTPError as error:
         raise CommandFailed(
             f"no answer from {http.base_url}{path}: {error}", hint="look at: ./mlops status, ./mlops logs inference"
