@@ -1,5 +1,6 @@
 """Fixtures that several parts of the suite use."""
 
+import gc
 import json
 import socket
 import threading
@@ -10,6 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# How fast an example is says more about the machine than about us.
+settings.register_profile("default", deadline=None)
+settings.register_profile("fast", deadline=None, max_examples=20)
+settings.load_profile("default")
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what lives as long as the run: modules and thousands of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

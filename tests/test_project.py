@@ -1,11 +1,13 @@
 """What holds for the project's files as a whole."""
 
 import re
-import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from infra.cli.app import app
 
 PROJECT = Path(__file__).resolve().parents[1]
 LOCKS = sorted(path for path in PROJECT.rglob("*.lock") if ".mlops" not in path.parts and not path.name.startswith("."))
@@ -35,7 +37,7 @@ def test_the_lock_has_every_direct_dependency() -> None:
 
 
 def test_every_command_of_the_readme_exists() -> None:
-    shown = subprocess.run(["./mlops", "--help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    shown = CliRunner().invoke(app, ["--help"]).stdout
     named = set(re.findall(r"\./mlops ([a-z]+)", (PROJECT / "README.md").read_text("utf-8")))
     assert named
     missing = {name for name in named if not re.search(rf"\b{name}\b", shown)}

@@ -18,7 +18,7 @@ from infra.engine.tools import ensure
 
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 _EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
-_FAST = "not engine and not local and not slow"
+_FAST = ["-m", "not engine and not local and not slow", "--hypothesis-profile=fast"]
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +45,7 @@ def check(
         ("format", [f"{scripts}/ruff", "format", "--check", "."]),
         ("types", [python, "-m", "mypy"]),
         ("import contracts", [f"{scripts}/lint-imports"]),
-        ("tests", [python, "-m", "pytest", "--durations=15", *(["-m", _FAST] if fast else []), *context.args]),
+        ("tests", [python, "-m", "pytest", "--durations=15", *(_FAST if fast else []), *context.args]),
     ]
     # With bytecode kept, also of tests with their rewritten assertions, collecting them takes half the time.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

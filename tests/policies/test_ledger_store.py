@@ -256,6 +256,7 @@ def writers() -> Iterator[list["subprocess.Popen[str]"]]:
         process.communicate()
 
 
+@pytest.mark.slow
 def test_processes_write_a_gapless_chain_and_make_the_tables_once(
     database: str, writers: list["subprocess.Popen[str]"]
 ) -> None:
@@ -268,6 +269,7 @@ def test_processes_write_a_gapless_chain_and_make_the_tables_once(
     ledger.engine.dispose()
 
 
+@pytest.mark.slow
 def test_nothing_that_was_acknowledged_is_lost_when_the_writer_is_killed(
     database: str, writers: list["subprocess.Popen[str]"]
 ) -> None:
@@ -284,6 +286,7 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_writer_is_killed(
     ledger.engine.dispose()
 
 
+@pytest.mark.slow
 def test_verification_beside_a_writer_sees_no_fault(database: str, writers: list["subprocess.Popen[str]"]) -> None:
     ledger = Ledger(open_engine(database))
     writers.append(start_writer(database, 100_000, "busy"))

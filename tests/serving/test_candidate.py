@@ -182,6 +182,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_artifact: 
         await world.admin.aclose()
 
 
+@pytest.mark.slow
 async def test_healthy_candidate_takes_over_and_no_request_fails(world: World, make_artifact: Make) -> None:
     found = await world.release(make_artifact("two", bias=0.1), "2", CANARY)
     assert found["rollout"]["state"] == "promoted", found["rollout"]

@@ -68,6 +68,7 @@ def test_shutdown_of_a_home_that_never_was_does_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_process_that_answers_badly_for_too_long_is_found_and_restarted(
     home: str, process_inputs: Inputs, told: Any, free_port: int, tmp_path: Path
 ) -> None:
@@ -92,6 +93,7 @@ def test_process_that_answers_badly_for_too_long_is_found_and_restarted(
     assert mended["pid"] != state["pid"]
 
 
+@pytest.mark.slow
 def test_deleting_one_process_leaves_the_others_alone(home: str, process_inputs: Inputs, told: Any) -> None:
     resource, call = ProcessResource(), told.call()
     one, other = process_inputs(home=home, name="one"), process_inputs(home=home, name="other")
@@ -106,6 +108,7 @@ def test_deleting_one_process_leaves_the_others_alone(home: str, process_inputs:
     assert members(home, "other") == others
 
 
+@pytest.mark.slow
 def test_create_and_delete_at_the_same_time_do_not_disturb_each_other(
     home: str, process_inputs: Inputs, told: Any
 ) -> None:
@@ -120,6 +123,7 @@ def test_create_and_delete_at_the_same_time_do_not_disturb_each_other(
             assert members(home) == set()
 
 
+@pytest.mark.slow
 def test_command_that_ends_at_once_fails_within_seconds(home: str, process_inputs: Inputs, told: Any) -> None:
     inputs = process_inputs(home=home, command=["sh", "-c", "echo no such table; exit 3"])
 

@@ -298,6 +298,7 @@ def test_there_and_back_again(world: World) -> None:
 PHASES = ("starting", "smoke", "analysing", "paused", "promoting", "baking", "rolling-back", "promoted")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", PHASES)
 def test_controller_that_is_killed_in_any_state_goes_on(world: World, phase: str) -> None:
     world.promote("1")

@@ -30,13 +30,21 @@ def requests(found: list[Decision | None]) -> list[int]:
     return [decision.requests if decision else 1_000_000 for decision in found]
 
 
-@pytest.mark.parametrize(("base", "median", "worst"), [(0.001, 15, 45), (0.005, 15, 45), (0.02, 20, 80)])
+@pytest.mark.parametrize(
+    ("base", "median", "worst"),
+    [
+        pytest.param(0.001, 15, 45, marks=pytest.mark.slow),
+        (0.005, 15, 45),
+        pytest.param(0.02, 20, 80, marks=pytest.mark.slow),
+    ],
+)
 def test_a_candidate_with_20_per_cent_errors_is_found_in_a_few_requests(base: float, median: int, worst: int) -> None:
     needed = requests(decisions(1_000, base, 0.2, FIRST_STEP))
     assert np.median(needed) <= median
     assert np.quantile(needed, 0.99) <= worst
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [500, 1_000])
 def test_three_times_the_errors_are_found_within_1500_requests(share: int) -> None:
     found = decisions(400, 0.01, 0.03, Stage(share, 1_500))
@@ -49,6 +57,7 @@ def test_without_a_record_it_takes_little_longer_beside_a_stable_with_most_of_th
     assert np.quantile(needed, 0.99) <= 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [5, 20])
 def test_reports_in_batches_cost_at_most_a_batch(batch: int) -> None:
     alone = np.median(requests(decisions(300, 0.005, 0.2, FIRST_STEP)))
@@ -82,6 +91,7 @@ def healthy(count: int, seed: int, **options: float) -> int:
     return stopped
 
 
+@pytest.mark.slow
 def test_hardly_any_healthy_rollout_is_stopped() -> None:
     assert healthy(200, seed=4) <= 2
 
@@ -97,6 +107,7 @@ def test_at_most_one_per_cent_is_stopped_with_short_records_and_large_batches(op
     assert healthy(1_000, seed=2, **options) <= 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [0.1, 4.0])
 def test_a_base_rate_that_has_moved_since_the_record_was_made_stops_few(before: float) -> None:
     assert healthy(150, seed=3, before=before) <= 3

@@ -33,6 +33,7 @@ def folder(tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.mark.slow
 def test_good_data_becomes_a_snapshot_and_a_result(tmp_path: Path, folder: Path) -> None:
     data = tmp_path / "data"
     done = run(folder, data)

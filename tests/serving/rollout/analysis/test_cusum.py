@@ -31,6 +31,7 @@ def test_a_long_good_past_does_not_slow_it_down() -> None:
     assert updated(scores, 0, 10**6, ALLOWED) == (0.0,) * len(scores)
 
 
+@pytest.mark.slow
 def test_it_is_quiet_at_the_allowed_rate() -> None:
     assert all(requests_to_alarm(ALLOWED, seed, 20_000) is None for seed in range(5))
 
