@@ -16,11 +16,16 @@ SHARED_GROUP = "shared"
 
 @dataclass(frozen=True, kw_only=True)
 class Replicas:
-    """How many processes serve a group; `target_ongoing` is the requests in flight per replica to aim at."""
+    """How many processes serve a group; `target_ongoing` is the requests in flight per replica to aim at.
+
+    `upscale_delay_seconds` and `downscale_delay_seconds` are how long there must be reason for more or for fewer.
+    """
 
     min: int = 1
     max: int = 1
     target_ongoing: int = 32
+    upscale_delay_seconds: int = 10
+    downscale_delay_seconds: int = 300
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,7 +98,13 @@ def _ports(ports: stated.Ports) -> LocalPorts:
 
 
 def _replicas(replicas: stated.Replicas) -> Replicas:
-    return Replicas(min=replicas.min, max=replicas.max, target_ongoing=replicas.target_ongoing)
+    return Replicas(
+        min=replicas.min,
+        max=replicas.max,
+        target_ongoing=replicas.target_ongoing,
+        upscale_delay_seconds=replicas.upscale_delay_seconds,
+        downscale_delay_seconds=replicas.downscale_delay_seconds,
+    )
 
 
 def _strategy(strategy: stated.Strategy) -> Strategy:

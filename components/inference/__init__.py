@@ -22,7 +22,13 @@ class Group:
 
     def document(self) -> dict[str, object]:
         """The group as the actuator reads it."""
-        replicas = {"min": self.replicas.min, "max": self.replicas.max, "targetOngoing": self.replicas.target_ongoing}
+        replicas = {
+            "min": self.replicas.min,
+            "max": self.replicas.max,
+            "targetOngoing": self.replicas.target_ongoing,
+            "upscaleDelaySeconds": self.replicas.upscale_delay_seconds,
+            "downscaleDelaySeconds": self.replicas.downscale_delay_seconds,
+        }
         return {"name": self.name, "route": self.route, "replicas": replicas}
 
 

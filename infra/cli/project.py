@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -105,10 +106,30 @@ def pulumi(context: typer.Context) -> None:
     raise SystemExit(pass_through(PROJECT, engine_environment(PROJECT, say), context.args, say))
 
 
+def plain_pulumi(project: Path) -> str:
+    """Return a shell function by which `pulumi`, typed in the project's folder, is `./mlops pulumi`.
+
+    The engine by itself writes the salt of this machine's passphrase into the stack's file, see `infra.engine.stack`.
+    A function, and not a program on PATH: what looks for an engine must find the engine. In other folders it is that.
+    """
+    root = shlex.quote(str(project))
+    return "\n".join(
+        (
+            "pulumi() {",
+            '    case "$PWD/" in',
+            f'        {root}/*) {root}/mlops pulumi "$@" ;;',
+            '        *) command pulumi "$@" ;;',
+            "    esac",
+            "}",
+        )
+    )
+
+
 def env() -> None:
-    """Print the environment for plain `pulumi` as shell exports: `eval "$(./mlops env)"`."""
+    """Print what makes plain `pulumi` work in a shell: `eval "$(./mlops env)"`."""
     environment = engine_environment(PROJECT, say)
     for name in sorted(environment):
         if environment[name] != os.environ.get(name):
             typer.echo(f"export {name}={shlex.quote(environment[name])}")
+    typer.echo(plain_pulumi(PROJECT))
     err.print("# now plain `pulumi` works here: pulumi preview -s local", style="dim")

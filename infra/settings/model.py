@@ -148,6 +148,10 @@ class Replicas(Section):
     """Most replicas."""
     target_ongoing: Annotated[int, Field(ge=1, le=1000)] = 32
     """Requests in flight per replica that autoscaling aims at."""
+    upscale_delay_seconds: Annotated[int, Field(ge=0, le=3600)] = 10
+    """How long there must be reason for more replicas before they are started, seconds."""
+    downscale_delay_seconds: Annotated[int, Field(ge=0, le=86_400)] = 300
+    """How long there must be reason for fewer replicas before they are stopped, seconds."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Replicas:

@@ -18,7 +18,17 @@ def config(recording: Recording, process: str, file: str) -> Any:
 
 def test_a_stack_without_models_still_serves_health_and_listing() -> None:
     assert [group.document() for group in groups([], Replicas(max=3))] == [
-        {"name": "shared", "route": "/v2", "replicas": {"min": 1, "max": 3, "targetOngoing": 32}}
+        {
+            "name": "shared",
+            "route": "/v2",
+            "replicas": {
+                "min": 1,
+                "max": 3,
+                "targetOngoing": 32,
+                "upscaleDelaySeconds": 10,
+                "downscaleDelaySeconds": 300,
+            },
+        }
     ]
 
 

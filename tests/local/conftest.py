@@ -1,4 +1,7 @@
-"""One platform for all end-to-end tests: a fresh checkout, brought up once with the command from the README."""
+"""One platform for all end-to-end tests: a fresh checkout, brought up once with the command from the README.
+
+It goes down with the last of them: the tests of other folders have the machine to themselves.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ from tests.local.checkout import Checkout, Platform, free_offset
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """The platform with the two shipped models and a third one that is nothing but a folder and a stack entry."""
     root = tmp_path_factory.mktemp("checkout") / "project"

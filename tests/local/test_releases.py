@@ -68,7 +68,6 @@ def canary(platform: Platform) -> Iterator[Platform]:
     before = platform.checkout.stack_file.read_text("utf-8")
     yield platform
     platform.checkout.stack_file.write_text(before, encoding="utf-8")
-    platform.checkout.run("up", platform.checkout.stack, check=False)
 
 
 def state(platform: Platform, **model: Any) -> None:
