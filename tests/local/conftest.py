@@ -26,7 +26,18 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     offset = free_offset(load_stack_file(project.stack_file).ports)
     project.configure(
         ports={"offset": offset},
-        models={"tumour-kind": {"folder": "training/examples/third_model"}},
+        models={
+            "tumour-kind": {"folder": "training/examples/third_model"},
+            "mortgage-approval": {
+                "replicas": {
+                    "min": 1,
+                    "max": 3,
+                    "targetOngoing": 2,
+                    "upscaleDelaySeconds": 1,
+                    "downscaleDelaySeconds": 5,
+                }
+            },
+        },
         inference={"capture": {"rotateSeconds": 2}},
         monitoring={"scrapeSeconds": 2},
     )
