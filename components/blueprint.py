@@ -274,6 +274,19 @@ class Controller:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shadow:
+    """A version that gets copies of `sample` per cent of the requests that stable answers; it has a manifest."""
+
+    version: str
+    sample: float = 100
+    manifest: Mapping[str, Any] | None = None
+
+    def wire(self) -> Wire:
+        """Return the shadow as the provider expects it."""
+        return _present(version=self.version, sample=self.sample, manifest=self.manifest)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelReleaseArgs:
     """Inputs of `ModelRelease`.
 
@@ -285,6 +298,7 @@ class ModelReleaseArgs:
         candidate: Result of the model's training `Job`, for `latest`.
         manifest: The release manifest, for a pinned version.
         strategy: How the version takes over.
+        shadows: Further versions that get copies of the model's requests.
         wait: Whether `up` waits for the end of the rollout.
         on_interrupt: What Ctrl-C does to the rollout that is waited for.
         timeout_seconds: Bound of that wait.
@@ -297,6 +311,7 @@ class ModelReleaseArgs:
     candidate: Input[Mapping[str, Any]] | None = None
     manifest: Input[Mapping[str, Any]] | None = None
     strategy: Strategy = field(default_factory=Strategy)
+    shadows: Sequence[Shadow] = ()
     wait: bool = True
     on_interrupt: Literal["leave", "abort"] = "leave"
     timeout_seconds: int = 1800
@@ -311,6 +326,7 @@ class ModelReleaseArgs:
             candidate=self.candidate,
             manifest=self.manifest,
             strategy=self.strategy.wire(),
+            shadows=[shadow.wire() for shadow in self.shadows] or None,
             wait=self.wait,
             onInterrupt=self.on_interrupt,
             timeoutSeconds=self.timeout_seconds,

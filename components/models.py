@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.blueprint import Strategy
+from components.blueprint import Shadow, Strategy
 from components.code import MODEL_FILE
 
 SHARED_GROUP = "shared"
@@ -43,6 +43,7 @@ class Model:
         strategy: how a new version takes over.
         params: training parameters that differ from those of its folder.
         manifest: the release manifest of a pinned version; what training makes is then not what is released.
+        shadows: further versions that get copies of its requests.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Model:
     strategy: Strategy = field(default_factory=Strategy)
     params: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     manifest: Mapping[str, Any] | None = None
+    shadows: tuple[Shadow, ...] = ()
 
     @property
     def group(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.blueprint import Step, Strategy
+from components.blueprint import Shadow, Step, Strategy
 from components.cluster.local import ClusterPorts
 from components.inference import Batching, Capture, Limits
 from components.inference.local import ServingPorts
@@ -57,7 +57,7 @@ def platform_args(settings: Settings, *, project: Path, stack: str, python: str,
         ),
         releases="releases" in settings.layers,
         models=[
-            _model(name, model, read_manifest(project, name, model.version))
+            _model(name, model, read_manifest(project, name, model.version), _shadows(project, name, model))
             for name, model in sorted(settings.models.items())
         ],
         wait=inference.rollout.wait,
@@ -126,7 +126,14 @@ def _strategy(strategy: stated.Strategy) -> Strategy:
     )
 
 
-def _model(name: str, model: stated.Model, manifest: Mapping[str, Any] | None) -> Model:
+def _shadows(project: Path, name: str, model: stated.Model) -> tuple[Shadow, ...]:
+    return tuple(
+        Shadow(version=one.version, sample=one.sample, manifest=read_manifest(project, name, one.version))
+        for one in model.shadows
+    )
+
+
+def _model(name: str, model: stated.Model, manifest: Mapping[str, Any] | None, shadows: tuple[Shadow, ...]) -> Model:
     return Model(
         name=name,
         folder=model.folder,
@@ -138,4 +145,5 @@ def _model(name: str, model: stated.Model, manifest: Mapping[str, Any] | None) -
         strategy=_strategy(model.strategy),
         params=model.params,
         manifest=manifest,
+        shadows=shadows,
     )

@@ -1,9 +1,9 @@
 """Keep the serving groups of serving.json running on a Ray cluster: `python -m serving.actuator --config FILE`.
 
 A Ray driver that starts Ray Serve in HAProxy mode, deploys one application per serving group and one without a route
-per candidate that control publishes, and looks every few seconds whether that is still so. It may be killed and
-restarted at any time: the applications go on, and deploying the same again restarts nothing. When the cluster is gone
-it ends, so that its supervisor starts it anew.
+per candidate and shadow that control publishes, and looks every few seconds whether that is still so. It may be killed
+and restarted at any time: the applications go on, and deploying the same again restarts nothing. When the cluster is
+gone it ends, so that its supervisor starts it anew.
 
 Environment. HAProxy, Serve's controller and the replicas are children of the Ray node, so the Ray head (and the
 actuator, which reads the same constants) must be started with:
@@ -51,7 +51,7 @@ import httpx
 
 from serving.candidate import PLATFORM_FAULT
 from serving.config import ConfigError, GroupSettings, Settings, read
-from serving.state import CANDIDATE_PREFIX, Release, StateError
+from serving.state import CANDIDATE_PREFIX, SHADOW_SUFFIX, Release, StateError
 
 log = logging.getLogger("serving.actuator")
 
@@ -77,7 +77,7 @@ class Actuator:
         self._build, self._build_candidate = build, build_candidate
         self._beside: dict[str, str] = {}
         self.busy = False
-        """Whether a candidate is wanted: then a rollout waits for what is reported here."""
+        """Whether a rollout's candidate is wanted: then a rollout waits for what is reported here."""
         self._stamp = _stamp(path)
         self._deployed: dict[str, str] = {}
         self._retry: dict[str, float] = {}
@@ -98,7 +98,7 @@ class Actuator:
         models = self._published()
         if models is None:
             return
-        candidates = {one["name"]: (model, one) for model, entry in models.items() for one in entry["candidates"]}
+        candidates = {one["name"]: (model, one) for model, entry in models.items() for one in entry["beside"]}
         for name in running:
             if name in wanted or name in candidates or running[name] == "DELETING":
                 continue
@@ -114,7 +114,7 @@ class Actuator:
             self._serve.delete(name, _blocking=False)
             self._deployed.pop(name, None)
             self._beside.pop(name, None)
-        self.busy = bool(candidates)
+        self.busy = any(not name.endswith(SHADOW_SUFFIX) for name in candidates)
         if candidates:
             self._deploy_candidates(candidates, running)
             self._tell({name: applications[name] for name in candidates if name in applications}, candidates)
@@ -126,7 +126,8 @@ class Actuator:
             if status == "DELETING" or (status is not None and self._beside.get(name) == one["digest"]):
                 continue
             try:
-                target = self._build_candidate(self._path, self.settings, model, Release.from_json(one))
+                shadow = one["name"].endswith(SHADOW_SUFFIX)
+                target = self._build_candidate(self._path, self.settings, model, Release.from_json(one), shadow=shadow)
             except StateError as error:
                 log.error("candidate %s: %s", name, error)  # noqa: TRY400 - the message says all
                 continue
@@ -199,7 +200,7 @@ class Actuator:
             )
             models: dict[str, Any] = answer.raise_for_status().json()["models"]
             return {
-                name: {"group": entry["group"], "candidates": entry.get("candidates") or []}
+                name: {"group": entry["group"], "beside": [*entry["candidates"], *entry.get("shadows", ())]}
                 for name, entry in models.items()
             }
         return None

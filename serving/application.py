@@ -8,8 +8,9 @@ must not. Which versions to serve comes from control.
 import asyncio
 import hashlib
 import logging
+import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,14 @@ from serving.fastpath import serve_directly
 from serving.ingress import Ingress
 from serving.protocol.request import Column
 from serving.replica import Replica, make_capture
+from serving.shadows import Copy
 from serving.state import Release
 
 # More than Ray needs to hold back: the ingress itself bounds what waits and answers in the protocol's form.
 _MAX_ONGOING = 100_000
 _CANDIDATE_CPUS = 0.5
+_SHADOW_CPUS = 0.1
+_SHADOW_NICE = 15
 
 
 @serve.ingress()
@@ -71,18 +75,29 @@ class Handle:
 
     async def __call__(self, columns: Mapping[str, Column], rows: int, identifier: str, split: int | None) -> Answer:
         """Let the candidate predict."""
+        answer: Answer = await (await self._reach()).predict.remote(columns, rows, identifier, split)
+        return answer
+
+    async def observe(self, copies: Sequence[Copy]) -> Mapping[str, Any]:
+        """Let the shadow predict copies."""
+        counts: Mapping[str, Any] = await (await self._reach()).observe.remote(copies)
+        return counts
+
+    async def _reach(self) -> Any:
         if self._handle is None:
             # Asks Serve's controller, and waits for it.
             self._handle = await asyncio.to_thread(serve.get_app_handle, self._name)
-        answer: Answer = await self._handle.predict.remote(columns, rows, identifier, split)
-        return answer
+        return self._handle
 
 
 class Candidate:
-    """A candidate under Ray Serve: no route, reached by `Handle`."""
+    """A candidate or shadow under Ray Serve: no route, reached by `Handle`."""
 
-    async def __init__(self, config: str, model: str, release: dict[str, Any]) -> None:  # type: ignore[misc]
+    async def __init__(self, config: str, model: str, release: dict[str, Any], shadow: bool) -> None:  # type: ignore[misc]
         logging.getLogger("serving").setLevel(logging.INFO)
+        if shadow:
+            # Its speed is not judged, and whoever answers users goes first.
+            os.nice(_SHADOW_NICE)
         settings = read(config)
         name = f"{model}-{release['version']}-{uuid.uuid4().hex[:8]}"
         self._model = CandidateModel(settings, model, Release.from_json(release), make_capture(settings, name))
@@ -92,6 +107,10 @@ class Candidate:
     async def predict(self, columns: Mapping[str, Column], rows: int, identifier: str, split: int | None) -> Answer:
         """Predict rows."""
         return await self._model.predict(columns, rows, identifier, split)
+
+    async def observe(self, copies: Sequence[Copy]) -> Mapping[str, Any]:
+        """Predict copies and say what became of them."""
+        return await self._model.observe(copies)
 
     async def _tick(self) -> None:
         while True:
@@ -147,8 +166,8 @@ def build(config: str, settings: Settings, group: GroupSettings) -> Any:
     return deployment.bind(config, group.name)
 
 
-def build_candidate(config: str, settings: Settings, model: str, release: Release) -> Any:
-    """Return the application of a candidate, to be given to `serve.run` without a route prefix."""
+def build_candidate(config: str, settings: Settings, model: str, release: Release, *, shadow: bool = False) -> Any:
+    """Return the application of a candidate or shadow, to be given to `serve.run` without a route prefix."""
     options: dict[str, Any] = {
         "name": "candidate",
         "num_replicas": 1,
@@ -157,12 +176,12 @@ def build_candidate(config: str, settings: Settings, model: str, release: Releas
         "health_check_period_s": 2,
         "health_check_timeout_s": 10,
         "graceful_shutdown_timeout_s": 5,
-        "ray_actor_options": {"num_cpus": _CANDIDATE_CPUS},
+        "ray_actor_options": {"num_cpus": _SHADOW_CPUS if shadow else _CANDIDATE_CPUS},
         "logging_config": LoggingConfig(enable_access_log=False, log_level="WARNING"),
     }
     version = f"{code_digest()}-{settings.fingerprint()}-{release.digest[-12:]}"
     deployment = serve.deployment(Candidate, **options).options(version=version, _internal=True)
-    return deployment.bind(config, model, release.to_json())
+    return deployment.bind(config, model, release.to_json(), shadow)
 
 
 @cache

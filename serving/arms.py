@@ -2,7 +2,8 @@
 
 A candidate lives in an application of its own and is called with a deadline. Whatever it does wrong (an exception, no
 answer in time, an output that breaks the signature or is not finite) is counted against it, and stable answers the same
-request: the caller does not notice. Shadows get copies that nobody waits for, and none while the replica is busy.
+request: the caller does not notice. A candidate may get copies instead, which nobody waits for: one by one, since its
+latency is judged, and none while the replica is busy. Further shadows get theirs in bundles (`serving.shadows`).
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from serving.protocol.errors import ProtocolError
 from serving.protocol.request import Column, Decoded, Encoded
 from serving.protocol.v2 import Codec
 from serving.runtime.signature import Signature
+from serving.shadows import Arrays, Shadow, agree
 from serving.traffic import Split
 
 if TYPE_CHECKING:
@@ -35,9 +37,6 @@ SUBJECT = b"x-subject"
 _MAX_CALLS = 512
 _MAX_SHADOWS = 16
 _MAX_SUBJECTS = 100_000
-_CLOSE = 1e-3
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,15 @@ class Caller(Protocol):
 class Remote:
     """One candidate as a replica sees it: where it is, and what an answer of it must look like."""
 
-    def __init__(self, codec: Codec, digest: str, call: Caller, counters: Counters, deadline: float) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        digest: str,
+        call: Caller,
+        counters: Counters,
+        deadline: float,
+        patience: float | None = None,
+    ) -> None:
         """Make it.
 
         Args:
@@ -76,10 +83,11 @@ class Remote:
             digest: the candidate's content.
             call: the way to it.
             counters: the replica's counters.
-            deadline: seconds that an answer may take.
+            deadline: seconds that an answer may take while a user waits for it.
+            patience: seconds where nobody does: what a user of the version would have to wait at most.
         """
         self.codec, self.digest = codec, digest
-        self._call, self._counters, self._deadline = call, counters, deadline
+        self._call, self._counters, self._deadline, self._patience = call, counters, deadline, patience or deadline
         self._calls = 0
         self.failure = ""
         """Why the last request failed, for logs and people."""
@@ -89,18 +97,26 @@ class Remote:
         return self._counters.arm(self.codec.name, self.digest, generation)
 
     async def predict(
-        self, columns: Mapping[str, Column], rows: int, identifier: str, generation: int, *, synthetic: bool = False
+        self,
+        columns: Mapping[str, Column],
+        rows: int,
+        identifier: str,
+        generation: int,
+        *,
+        synthetic: bool = False,
+        awaited: bool = True,
     ) -> dict[str, NDArray[Any]] | None:
         """Return the candidate's outputs, or None when it has none that can be given to a caller; both are counted."""
+        deadline = self._deadline if awaited else self._patience
         if self._calls >= _MAX_CALLS:
             self._failed(generation, f"{self._calls} requests wait for it already")
             return None
         self._calls += 1
         try:
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout(deadline):
                 answer: Any = await self._call(columns, rows, identifier, None if synthetic else generation)
         except TimeoutError:
-            self._failed(generation, f"no answer within {self._deadline:g} s")
+            self._failed(generation, f"no answer within {deadline:g} s")
             return None
         except Exception as error:  # noqa: BLE001 - a candidate may do anything, and Ray raises many kinds
             self._failed(generation, f"{type(error).__name__}: {error}"[:500])
@@ -135,6 +151,8 @@ class Traffic:
         remote: Remote | None,
         counters: Counters,
         *,
+        shadows: Mapping[str, Shadow] | None = None,
+        room: Callable[[], bool] = lambda: True,
         sticky: bool = False,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -144,15 +162,15 @@ class Traffic:
             split: which arm gets which share.
             remote: the candidate.
             counters: the replica's counters.
+            shadows: shadow arm → the shadow; the candidate is none of them.
+            room: says whether the replica has anything to spare for copies.
             sticky: whether a subject keeps its arm.
             draw: random numbers in [0, 1).
         """
-        self.split, self.remote = split, remote
+        self.split, self.remote, self.shadows, self._room = split, remote, dict(shadows or {}), room
         self._counters, self._sticky, self._draw = counters, sticky, draw
         self._copies: set[asyncio.Task[None]] = set()
         self._subjects: set[bytes] = set()
-        self.shed = 0
-        """Copies that were not sent because the replica was busy."""
 
     async def answer(
         self,
@@ -185,8 +203,11 @@ class Traffic:
             instead = await served.batcher.submit(request, identifier, started, OUTSIDE)
             return _encode(served.codec, request, instead, v2=v2)
         outputs = await self._stable(served, request, identifier, started)
-        if remote is not None:
-            for _ in self.split.pick_shadows(self._draw):
+        for name in self.split.pick_shadows(self._draw):
+            shadow = self.shadows.get(name)
+            if shadow is not None:
+                shadow.offer((_columns(served, request), request.rows, identifier, outputs), generation)
+            elif remote is not None:
                 self._copy(served, remote, request, identifier, outputs)
         return _encode(served.codec, request, outputs, v2=v2)
 
@@ -217,8 +238,9 @@ class Traffic:
         self._counters.arm(model, digest, self.split.generation).assigned += 1
 
     def _copy(self, served: "Served", remote: Remote, request: Decoded, identifier: str, outputs: Arrays) -> None:
-        if len(self._copies) >= _MAX_SHADOWS or served.batcher.waiting > served.batcher.limits.rows // 4:
-            self.shed += 1
+        busy = len(self._copies) >= _MAX_SHADOWS or served.batcher.waiting > served.batcher.limits.rows // 4
+        if busy or not self._room():
+            remote.arm(self.split.generation).shed += 1
             return
         task = asyncio.get_running_loop().create_task(self._compare(served, remote, request, identifier, outputs))
         self._copies.add(task)
@@ -228,22 +250,11 @@ class Traffic:
         self, served: "Served", remote: Remote, request: Decoded, identifier: str, outputs: Arrays
     ) -> None:
         generation = self.split.generation
-        given = await remote.predict(_columns(served, request), request.rows, identifier, generation)
+        given = await remote.predict(_columns(served, request), request.rows, identifier, generation, awaited=False)
         if given is not None:
             arm = remote.arm(generation)
             arm.compared += 1
             arm.disagreed += not agree(outputs, given)
-
-
-def agree(one: Arrays, other: Arrays) -> bool:
-    """Say whether two answers are the same: exactly, and floats up to a thousandth."""
-    for name, array in one.items():
-        if array.dtype.kind == "f":
-            if not np.allclose(array, other[name], rtol=_CLOSE, atol=_CLOSE, equal_nan=True):
-                return False
-        elif not np.array_equal(array, other[name]):
-            return False
-    return True
 
 
 def check_outputs(signature: Signature, outputs: Arrays, rows: int) -> str | None:

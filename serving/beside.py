@@ -8,7 +8,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, Protocol
 
 from serving.arms import Caller, Remote, Traffic
 from serving.auth import derive
@@ -19,13 +19,19 @@ from serving.loading import Loader
 from serving.protocol.v2 import Codec
 from serving.replay import Replayer, SampleError, read_sample
 from serving.runtime.contract import Contract
+from serving.shadows import Gauge, Observe, Shadow
 from serving.state import Candidate, Division, Entry
 from serving.table import Served
 from serving.traffic import Split
 
 log = logging.getLogger(__name__)
 
-Connect = Callable[[str], Caller]
+
+class Way(Caller, Observe, Protocol):
+    """A way to an application: a candidate is called, a shadow is let observe."""
+
+
+Connect = Callable[[str], Way]
 
 
 class Arms:
@@ -52,6 +58,8 @@ class Arms:
         self._made: dict[str, tuple[Any, ...]] = {}
         self._replays: dict[str, tuple[int, asyncio.Task[None]]] = {}
         self._failures: dict[str, tuple[int, str]] = {}
+        self._shadows: dict[tuple[str, str], Shadow] = {}
+        self._gauge = Gauge()
 
     async def follow(self, wanted: Mapping[str, Entry], serving: Mapping[str, Served]) -> None:
         """Divide traffic and replay as the entries of this replica's models say.
@@ -66,7 +74,7 @@ class Arms:
             served, split = serving.get(name), entry.split
             candidate = entry.candidates[0] if entry.candidates else None
             if served is not None and not split.whole:
-                traffic[name] = await self._divide(name, served, candidate, split)
+                traffic[name] = await self._divide(name, served, candidate, entry)
             await self._replay(name, served, candidate, split)
         for name in [name for name in self._replays if name not in wanted]:
             self._replays.pop(name)[1].cancel()
@@ -81,6 +89,13 @@ class Arms:
         self._counters.divide(set(traffic))
         for one in dropped:
             await one.close()
+        shadows = {(name, one.name) for name, entry in wanted.items() for one in entry.shadows}
+        for key in self._shadows.keys() - shadows:
+            await self._shadows.pop(key).close()
+        if any(any(entry.split.shadows.values()) for entry in wanted.values()):
+            self._gauge.start()
+        else:
+            self._gauge.stop()
 
     def leave(self) -> bool:
         """Give everything to stable until control answers; says whether that changes anything."""
@@ -103,12 +118,16 @@ class Arms:
         for _, task in self._replays.values():
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        self._gauge.stop()
         for one in self.traffic.values():
             await one.close()
+        for shadow in self._shadows.values():
+            await shadow.close()
 
-    async def _divide(self, name: str, served: Served, candidate: Candidate | None, split: Division) -> Traffic:
+    async def _divide(self, name: str, served: Served, candidate: Candidate | None, entry: Entry) -> Traffic:
+        split = entry.split
         shape = (split.generation, split.rollout, split.runs, tuple(split.shadows.items()), split.sticky)
-        made = (shape, served.digest, served.version, candidate)
+        made = (shape, served.digest, served.version, candidate, entry.shadows)
         if self._made.get(name) == made:
             return self.traffic[name]
         key = derive(self._settings.snapshot_key, f"split:{split.rollout}")
@@ -116,16 +135,30 @@ class Arms:
         remote = None
         if candidate is not None:
             remote = await self._remote(name, served.codec, served.model.contract, candidate)
+        shadows = {one.name: shadow for one in entry.shadows if (shadow := self._shadow(name, one)) is not None}
         self._made[name] = made
-        return Traffic(built, remote, self._counters, sticky=split.sticky)
+        room = self._gauge.open
+        return Traffic(built, remote, self._counters, shadows=shadows, room=room, sticky=split.sticky)
+
+    def _shadow(self, name: str, wanted: Candidate) -> Shadow | None:
+        """Return the way to a shadow: the same one as long as it is the same version."""
+        if self._connect is None:
+            return None
+        key, digest = (name, wanted.name), wanted.release.digest
+        known = self._shadows.get(key)
+        if known is None or known.digest != digest:
+            deadline = self._settings.limits.request_seconds
+            known = Shadow(name, digest, self._connect(wanted.name), self._counters, deadline, self._gauge.open)
+            self._shadows[key] = known
+        return known
 
     async def _remote(self, name: str, codec: Codec, contract: Contract, candidate: Candidate) -> Remote | None:
         if self._connect is None:
             return None
         release = candidate.release
         own = Codec(name, release.version, codec.signature, contract, codec.max_rows)
-        deadline = self._settings.limits.candidate_seconds
-        return Remote(own, release.digest, self._connect(candidate.name), self._counters, deadline)
+        limits, way = self._settings.limits, self._connect(candidate.name)
+        return Remote(own, release.digest, way, self._counters, limits.candidate_seconds, limits.request_seconds)
 
     @staticmethod
     def _wants(entry: Entry | None, generation: int) -> bool:

@@ -6,7 +6,7 @@ It can crash, hang or eat its memory without a request failing. It knows nothing
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,6 +22,7 @@ from serving.loading import Loader, explained, fault
 from serving.protocol.errors import ProtocolError
 from serving.protocol.request import Column, Decoded
 from serving.runtime.model import Model
+from serving.shadows import Copy, observed
 from serving.state import Release
 from serving.table import make_sink
 
@@ -86,6 +87,10 @@ class CandidateModel:
             return Answer(None, error=f"{type(error).__name__}: {error}"[:500])
         # Copies: a part of a batch must not drag the whole batch through the object store.
         return Answer({name: np.array(array) for name, array in outputs.items()}, time.perf_counter() - started)
+
+    async def observe(self, copies: Sequence[Copy]) -> dict[str, Any]:
+        """Predict copies of requests and count what becomes of them, see `serving.shadows`."""
+        return await observed(copies, self.predict)
 
     def tick(self) -> None:
         """Let capture write what is due."""

@@ -9,6 +9,7 @@ While traffic is not divided an arm's counts are read off the version's own, so 
 """
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from serving.rollout.analysis.histogram import EDGES
@@ -54,11 +55,14 @@ class Slot:
 class ArmSlot:
     """What became of the requests that one version was chosen for under one split. Only the event loop touches it."""
 
-    __slots__ = ("assigned", "compared", "disagreed", "errors", "invalid", "labelled", "latency", "requests", "wrong")
+    __slots__ = (
+        "assigned", "compared", "disagreed", "errors", "invalid",
+        "labelled", "latency", "requests", "shed", "wrong",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.requests = self.errors = self.invalid = self.assigned = 0
-        self.compared = self.disagreed = self.labelled = self.wrong = 0
+        self.compared = self.disagreed = self.labelled = self.wrong = self.shed = 0
         self.latency: dict[int, int] = {}
 
     def observe(self, seconds: float) -> None:
@@ -74,6 +78,21 @@ class ArmSlot:
             self.invalid += 1
         else:
             self.errors += 1
+
+    def add(self, counts: Mapping[str, Any]) -> None:
+        """Add what another process has counted, as `to_json` says it.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: it is malformed.
+        """
+        latency = {int(bucket): int(count) for bucket, count in counts.get("latency", {}).items()}
+        added = {name: int(count) for name, count in counts.items() if name != "latency"}
+        if unknown := added.keys() - set(self.__slots__):
+            raise KeyError(f"unknown counts: {', '.join(sorted(unknown))}")
+        for name, count in added.items():
+            setattr(self, name, getattr(self, name) + count)
+        for bucket, count in latency.items():
+            self.latency[bucket] = self.latency.get(bucket, 0) + count
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts that are not zero, with the names of `serving.rollout`."""

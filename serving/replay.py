@@ -13,10 +13,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from serving.arms import Arrays, Remote, check_outputs
+from serving.arms import Remote, check_outputs
 from serving.candidate import run
 from serving.counters import Counters
 from serving.protocol.request import Column
+from serving.shadows import Arrays
 from serving.table import Served
 
 _AT_ONCE = 4
@@ -80,7 +81,9 @@ class Replayer:
 
     async def _one(self, row: Row, generation: int) -> None:
         remote = self._remote
-        outputs = await remote.predict(row.columns, 1, f"replay-{generation}", generation, synthetic=True)
+        outputs = await remote.predict(
+            row.columns, 1, f"replay-{generation}", generation, synthetic=True, awaited=False
+        )
         arm = remote.arm(generation)
         if outputs is not None and row.outcome is not None and _LABEL in outputs:
             arm.labelled += 1

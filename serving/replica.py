@@ -210,8 +210,9 @@ class Replica:
 
             roles = replace(entry, stable=ours(entry.stable), previous=ours(entry.previous), next=ours(entry.next))
             beside = tuple(one for one in entry.candidates if ours(one.release))
+            shadows = tuple(one for one in entry.shadows if ours(one.release))
             if roles.stable or roles.next or beside:
-                wanted[name] = replace(roles, candidates=beside)
+                wanted[name] = replace(roles, candidates=beside, shadows=shadows)
         return wanted
 
     async def _apply(self) -> None:
@@ -253,7 +254,7 @@ class Replica:
             )
             digests = {(name, version, digest) for name, version, digest in self._loaded}
             self._capture.forget(lambda sink: (sink.name, sink.version, sink.digest) in digests)
-        beside = {(name, one.release.version) for name, entry in wanted.items() for one in entry.candidates}
+        beside = {(name, one.release.version) for name, entry in wanted.items() for one in entry.beside}
         self._counters.forget(beside | {(name, version) for name, version, _ in self._loaded})
 
     async def _tidy(self, state: State) -> None:

@@ -23,6 +23,8 @@ from serving.traffic import SLOTS, Runs, Split
 _PURPOSE = "snapshot"
 CANDIDATE_PREFIX = "candidate-"
 """What names of candidates' applications begin with."""
+SHADOW_SUFFIX = "-shadow"
+"""What names of shadows' applications end with: as a candidate the same version is an application of its own."""
 ROLES = ("canary", "shadow", "arm")
 """What a candidate can be."""
 
@@ -202,19 +204,26 @@ class Division:
 class Entry:
     """The versions of one model.
 
-    `stable` is served, `previous` kept warm, `next` loaded beside it to become stable, `candidates` run apart.
+    `stable` is served, `previous` kept warm, `next` loaded beside it to become stable. Apart run `candidates`, which a
+    rollout tries, and `shadows`, which only get copies; the split names a shadow's share by its application.
     """
 
     stable: Release | None = None
     previous: Release | None = None
     next: Release | None = None
     candidates: tuple[Candidate, ...] = ()
+    shadows: tuple[Candidate, ...] = ()
     split: Division = Division()
+
+    @property
+    def beside(self) -> tuple[Candidate, ...]:
+        """All that run as applications of their own."""
+        return self.candidates + self.shadows
 
     @property
     def releases(self) -> tuple[Release, ...]:
         """All versions that are wanted in any role."""
-        found = (self.stable, self.previous, self.next, *(candidate.release for candidate in self.candidates))
+        found = (self.stable, self.previous, self.next, *(one.release for one in self.beside))
         return tuple(release for release in found if release)
 
     @property
@@ -229,6 +238,7 @@ class Entry:
             "group": self.group,
             **{role: release and release.to_json() for role, release in roles.items()},
             "candidates": [candidate.to_json() for candidate in self.candidates],
+            "shadows": [shadow.to_json() for shadow in self.shadows],
             "split": self.split.to_json(),
         }
 
@@ -246,6 +256,7 @@ class Entry:
         return cls(
             **{role: release and Release.from_json(release) for role, release in roles.items()},
             candidates=tuple(Candidate.from_json(one) for one in data.get("candidates") or ()),
+            shadows=tuple(Candidate.from_json(one) for one in data.get("shadows") or ()),
             split=Division.from_json(split) if split else Division(),
         )
 

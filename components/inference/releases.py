@@ -58,6 +58,7 @@ class Releases(Component):
                     candidate=args.candidates[model.name] if model.manifest is None else None,
                     manifest=model.manifest,
                     strategy=model.strategy,
+                    shadows=model.shadows,
                     wait=args.wait,
                     on_interrupt=args.on_interrupt,
                     timeout_seconds=args.timeout_seconds,

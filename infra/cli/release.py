@@ -63,6 +63,8 @@ def status(
             typer.echo(f"{name}: {progress_of(rollout)}")
         elif rollout.get("reason"):
             typer.echo(f"{name}: {rollout['state']}: {rollout['reason']}")
+        for shadow in document.get("shadows") or []:
+            typer.echo(f"{name}: {_shadow(shadow)}")
         for digest, why in quarantined(document).items():
             typer.echo(f"{name}: {digest[:19]} is quarantined: {why}")
 
@@ -71,6 +73,17 @@ def _row(name: str, document: dict[str, Any]) -> tuple[Any, ...]:
     served, rollout = document.get("served") or {}, document.get("rollout") or {}
     candidate = rollout.get("candidate") or {}
     return name, served.get("version") or "-", rollout.get("state") or "-", candidate.get("version") or "-"
+
+
+def _shadow(shadow: dict[str, Any]) -> str:
+    """Describe a shadow in one line: how it is, and how its answers compare."""
+    counts = shadow["counts"]
+    said = f"shadow {shadow['version']}, {shadow['sample']:g} % of the requests: {shadow['state']}"
+    if shadow["reason"]:
+        said += f" ({shadow['reason']})"
+    if counts["requests"]:
+        said += f" · {arm_of('copies', counts)}, {counts['disagreed']:,} of {counts['compared']:,} answers differ"
+    return said + (f", {counts['shed']:,} shed" if counts["shed"] else "")
 
 
 def watch(model: ModelArgument, stack: StackOption = DEFAULT_STACK, as_json: JsonOption = False) -> None:

@@ -21,7 +21,7 @@ from infra.provider.release_controller import (
     patiently,
     progress_of,
 )
-from infra.provider.release_inputs import FIELDS, Release, plan, resolve
+from infra.provider.release_inputs import FIELDS, Release, plan, resolve, resolve_shadows
 from infra.provider.resource import Call, CancelledError, Difference, ResourceError, changed
 
 _BEGIN_SECONDS = 60.0
@@ -54,6 +54,9 @@ class ModelReleaseResource:
         if not problems and is_known(what):
             release = resolve(plain(what))
             problems += [release] if isinstance(release, str) else []
+        if not problems and is_known(checked.get("shadows")):
+            shadows = resolve_shadows(plain({part: checked.get(part) for part in ("model", "shadows")}))
+            problems += [shadows] if isinstance(shadows, str) else []
         return checked, problems
 
     def diff(self, old_inputs: Properties, state: Properties, inputs: Properties) -> Difference:
@@ -126,9 +129,11 @@ class ModelReleaseResource:
             call.message(f"{error}; the model was not withdrawn there, but it is served by nobody without a controller")
 
     def _roll_out(self, call: Call, inputs: Properties) -> Properties:
-        release = resolve(inputs)
+        release, shadows = resolve(inputs), resolve_shadows(inputs)
         if isinstance(release, str):
             raise ResourceError(release)
+        if isinstance(shadows, str):
+            raise ResourceError(shadows)
         controller = Controller(inputs)
         before = patiently(call, controller.model) or {}
         why = outcome(before)["quarantined"].get(release.digest)
@@ -136,6 +141,8 @@ class ModelReleaseResource:
             # Only a manifest can carry the approval that lifts a quarantine; whether it does, the controller decides.
             raise ResourceError(_quarantined(inputs["model"], release, why))
         rollout = patiently(call, lambda: controller.ask_for(release))
+        if shadows or before.get("shadows"):
+            patiently(call, lambda: controller.shadow(shadows))
         if not inputs["wait"]:
             seen = patiently(call, controller.model) or {}
             return {"resolved": release.identity()} | outcome({"rollout": rollout} | seen)

@@ -127,6 +127,12 @@ class Controller:
         rollout: dict[str, Any] = self._body(answer, f"refuses version {release.version}").get("rollout") or {}
         return rollout
 
+    def shadow(self, shadows: list[Properties]) -> None:
+        """Let these versions, and no others, get copies of the model's requests."""
+        body = {"shadows": shadows, "requestedBy": person()}
+        answer = rest.request("PUT", f"{self._address}/shadows", token=self._token, body=body)
+        self._body(answer, "refuses the shadows")
+
     def abort(self, reason: str) -> None:
         """End the rollout that runs."""
         body = {"reason": reason, "by": person()}

@@ -42,6 +42,15 @@ FIELDS = {
         },
         default={"kind": "all-at-once"},
     ),
+    "shadows": Input(
+        items=Input(
+            fields={
+                "version": Input(rule=matching(r"[1-9][0-9]{0,8}", "must be a version number"), required=True),
+                "sample": Input(rule=between(0, 100, whole=False), default=100),
+                "manifest": Input(rule=any_object),
+            }
+        )
+    ),
     "controller": Input(
         fields={
             "url": Input(rule=http_address, required=True),
@@ -90,6 +99,22 @@ def resolve(inputs: Properties) -> Release | str:
         return f"version {candidate.get('version')} of {model} did not pass its evaluation: {_reasons(candidate)}"
     asked = str(candidate.get("version")) if version == "latest" else version
     return _from_document(model, asked, candidate, "candidate")
+
+
+def resolve_shadows(inputs: Properties) -> list[Properties] | str:
+    """Return the shadows that `inputs` (plain, known) ask for as the controller takes them, or what is wrong."""
+    found = []
+    for shadow in inputs.get("shadows") or []:
+        model, version, manifest = inputs.get("model"), str(shadow["version"]), shadow.get("manifest")
+        if manifest is None:
+            write = f"`./mlops release propose {model} --version {version}` writes it"
+            return f"shadow {version} of {model} needs a `manifest`: {write}"
+        release = _from_document(model, version, manifest, "manifest")
+        if isinstance(release, str):
+            return f"shadow {version}: {release}"
+        about = {"source": release.source, "files": release.files, "manifest": manifest}
+        found.append({**release.identity(), **about, "sample": shadow.get("sample", 100)})
+    return found
 
 
 def _from_document(model: object, version: object, document: dict[str, Any], origin: str) -> Release | str:

@@ -367,6 +367,15 @@ def _version(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+class Shadow(Section):
+    """A version that gets copies of a model's requests; nobody sees its answers, they are compared with stable's."""
+
+    version: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$"), BeforeValidator(_version)]
+    """A registered version number with a manifest in `stacks/releases`; it needs the approvals that a release needs."""
+    sample: Annotated[float, Field(gt=0, le=100)] = 100
+    """Share of the requests that stable answers of which the shadow gets a copy, per cent."""
+
+
 class Model(Section):
     """One model: a folder under `training/` and how this stack trains and serves it."""
 
@@ -383,6 +392,8 @@ class Model(Section):
     schedule: str | None = None
     """When the model is trained again: five cron fields in UTC."""
     strategy: Strategy = Strategy()
+    shadows: Annotated[tuple[Shadow, ...], Field(max_length=8), BeforeValidator(listed)] = ()
+    """Further versions that get copies of the requests, beside the stable version and beside any rollout."""
     params: dict[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_.]{0,80}$")], Parameter] = Field(
         default_factory=dict
     )
@@ -404,6 +415,14 @@ class Model(Section):
 
             if len(value.split()) != 5 or not croniter.is_valid(value):
                 raise ValueError("must be five cron fields (minute hour day month weekday), such as 30 3 * * 1")
+        return value
+
+    @field_validator("shadows")
+    @classmethod
+    def _shadows_differ(cls, value: tuple[Shadow, ...]) -> tuple[Shadow, ...]:
+        versions = [shadow.version for shadow in value]
+        if len(set(versions)) != len(versions):
+            raise ValueError(f"names a version twice: {', '.join(versions)}")
         return value
 
     @model_validator(mode="after")

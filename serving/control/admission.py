@@ -262,6 +262,7 @@ def _kept(managed: Managed) -> dict[str, dict[str, Any]]:
     if state.returning:
         versions.append(state.returning.target)
     digests = {version.digest for version in versions if version} | {managed.published}
+    digests |= {shadow.digest for shadow in managed.shadows}
     return {digest: release for digest, release in managed.releases.items() if digest in digests}
 
 

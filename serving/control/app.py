@@ -6,6 +6,7 @@
     GET    /v1/models/{model}            admin token
     PUT    /v1/models/{model}/release    admin token: starts a rollout
     POST   /v1/models/{model}/rollout/{command}   admin token: pause, resume, promote, abort, rollback
+    PUT    /v1/models/{model}/shadows    admin token: which versions get copies of its requests
     POST   /v1/models/{model}/approvals  admin token: an approval of a manifest that is known here
     GET    /v1/models/{model}/history    admin token: the ledger's last entries about it
     POST   /v1/models/{model}/alarms     admin token: what a monitor found out about a version
@@ -109,6 +110,7 @@ class Control:
             Route("/v1/models/{model}", self._guarded(self._delete, self._admin), methods=["DELETE"]),
             Route("/v1/models/{model}/release", self._guarded(self._release, self._admin), methods=["PUT"]),
             Route("/v1/models/{model}/rollout/{command}", self._guarded(self._command, self._admin), methods=["POST"]),
+            Route("/v1/models/{model}/shadows", self._guarded(self._shadows, self._admin), methods=["PUT"]),
             Route("/v1/models/{model}/approvals", self._guarded(self._approve, self._admin), methods=["POST"]),
             Route("/v1/models/{model}/alarms", self._guarded(self._alarm, self._admin), methods=["POST"]),
             Route("/v1/models/{model}/labels", self._guarded(self._label, self._replica), methods=["POST"]),
@@ -252,6 +254,15 @@ class Control:
         if not isinstance(reason, str) or len(reason) > 1000:
             raise _RequestError(422, "reason: expected text of at most 1000 characters")
         found = self._store.command(request.path_params["model"], command, _person(body.get("by")), reason)
+        await self._publish()
+        return JSONResponse(found)
+
+    async def _shadows(self, request: Request) -> Response:
+        body = await _body(request)
+        wanted = body.get("shadows")
+        if not isinstance(wanted, list) or body.keys() - {"shadows", "requestedBy"}:
+            raise _RequestError(422, 'shadows: expected {"shadows": [...], "requestedBy": ...}')
+        found = self._store.shadow(request.path_params["model"], wanted, _person(body.get("requestedBy")))
         await self._publish()
         return JSONResponse(found)
 

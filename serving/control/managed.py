@@ -5,19 +5,21 @@ entry. A new stable version is first loaded by every replica beside the old one 
 that no replica switches to what another one cannot load. The way back is not held up like that: it is loaded already.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import Field
 
 from serving.control.fleet import Fleet, View
+from serving.rollout.analysis.counts import NOTHING, ArmCounts
 from serving.rollout.effects import CANDIDATE, STABLE, Desired
 from serving.rollout.model import ModelState
 from serving.rollout.observation import Alarm, Batch, Candidate, Clock, Command, Tick, Version
 from serving.rollout.record import Value
 from serving.rollout.state import Rollout
 from serving.rollout.strategy import Kind
-from serving.state import CANDIDATE_PREFIX, Division, Entry, Release, Replay
+from serving.state import CANDIDATE_PREFIX, SHADOW_SUFFIX, Division, Entry, Release, Replay
 from serving.state import Candidate as Beside
 
 _ROLES: dict[Kind, str] = {"canary": "canary", "blue-green": "canary", "shadow": "shadow", "ab": "arm"}
@@ -44,6 +46,18 @@ class Move(Value):
     reason: str = ""
 
 
+class Shadowed(Value):
+    """A version that gets copies of the requests that stable answers, whatever else goes on."""
+
+    digest: str
+    sample: int
+    """Share of those requests, basis points."""
+    by: str
+    """Who asked for it."""
+    counts: ArmCounts = NOTHING
+    """What became of its copies, and how often it differed from stable."""
+
+
 class Managed(Value):
     """One model's record in the database."""
 
@@ -66,6 +80,7 @@ class Managed(Value):
     move: Move | None = None
     expired: str | None = None
     """Digest of the stable version whose approval was found to have ended."""
+    shadows: tuple[Shadowed, ...] = ()
 
     def release(self, digest: str) -> Release:
         """Return a release that was asked for."""
@@ -91,18 +106,26 @@ def application_name(model: str, release: Release) -> str:
     return f"{CANDIDATE_PREFIX}{model}-{release.version}"
 
 
+def shadow_name(managed: Managed, shadow: Shadowed) -> str:
+    """Return what a shadow's application is called."""
+    return application_name(managed.state.model, managed.release(shadow.digest)) + SHADOW_SUFFIX
+
+
 def in_process(rollout: Rollout) -> bool:
     """Say whether the candidate is tried by the replicas themselves, without an application of its own."""
     return rollout.strategy.kind == "all-at-once"
 
 
-def published(managed: Managed, view: View, *, settled: bool) -> tuple[Managed, Entry]:
+def published(
+    managed: Managed, view: View, *, settled: bool, shadowing: frozenset[str] = frozenset()
+) -> tuple[Managed, Entry]:
     """Return what replicas are to do.
 
     Args:
         managed: the model.
         view: what its replicas reported.
         settled: whether this controller has run for long enough to have heard of every live replica.
+        shadowing: digests of the shadows that are up.
     """
     state, desired = managed.state, managed.state.desired()
     managed = _switched(managed, desired, view)
@@ -120,14 +143,30 @@ def published(managed: Managed, view: View, *, settled: bool) -> tuple[Managed, 
             candidates = (Beside(application_name(state.model, release), role, release),)
     if managed.moving and stable:
         following = Release.from_json(stable.to_json() | {"group": managed.moving.group})
+    split, shadows = _division(managed, desired, bool(candidates)), _shadows(managed, desired)
+    shares = {one.name: sample for one, sample in shadows if one.release.digest in shadowing}
     entry = Entry(
         stable=stable,
         previous=_previous(managed, desired),
         next=following if following != stable else None,
         candidates=candidates,
-        split=_division(managed, desired, bool(candidates)),
+        shadows=tuple(one for one, _ in shadows),
+        split=replace(split, shadows={**split.shadows, **shares}),
     )
     return managed, entry
+
+
+def _shadows(managed: Managed, desired: Desired) -> list[tuple[Beside, int]]:
+    """Return the shadows with their shares; a version that answers users meanwhile is none."""
+    answering = {managed.published, desired.stable and desired.stable.digest}
+    answering.add(desired.candidate and desired.candidate.digest)
+    found = []
+    for one in managed.shadows:
+        if one.digest not in answering and managed.group is not None:
+            # It follows stable from group to group.
+            release = replace(managed.release(one.digest), group=managed.group)
+            found.append((Beside(shadow_name(managed, one), "shadow", release), one.sample))
+    return found
 
 
 def _switched(managed: Managed, desired: Desired, view: View) -> Managed:
@@ -260,4 +299,16 @@ def _fault(fault: str) -> Literal["model", "platform"]:
     return "model" if fault == "model" else "platform"
 
 
-__all__ = ["CANDIDATE", "STABLE", "Asked", "Managed", "Move", "application_name", "in_process", "observed", "published"]
+__all__ = [
+    "CANDIDATE",
+    "STABLE",
+    "Asked",
+    "Managed",
+    "Move",
+    "Shadowed",
+    "application_name",
+    "in_process",
+    "observed",
+    "published",
+    "shadow_name",
+]

@@ -38,7 +38,7 @@ def page(series: Mapping[Key, float], state: State, replicas: Mapping[str, int])
     _head(lines, "mlops_model_version_info", "gauge", "Versions that are published, by their role.")
     for name, entry in state.models.items():
         roles = {"stable": entry.stable, "previous": entry.previous, "next": entry.next}
-        beside = [(one.role, one.release) for one in entry.candidates]
+        beside = [(one.role, one.release) for one in entry.beside]
         for role, release in [*roles.items(), *beside]:
             if release is not None:
                 labels = {"model": name, "version": release.version, "digest": release.digest, "role": role}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from serving.control import audit
+from serving.control import audit, shadows
 from serving.control.admission import eligible
 from serving.control.fleet import Fleet, View
 from serving.control.gate import Gate
@@ -74,7 +74,10 @@ class Mover:
         name, now = managed.state.model, self._monotonic()
         clock = Clock(boot=self.boot, monotonic=now, wall=self._clock())
         settled = now - self._began >= _SETTLED_SECONDS
-        managed, entry = published(managed, View.of(self._fleet, name, managed.group or "", now), settled=settled)
+        managed = shadows.counted(managed, batches)
+        up = shadows.ready(managed, self._fleet)
+        view = View.of(self._fleet, name, managed.group or "", now)
+        managed, entry = published(managed, view, settled=settled, shadowing=up)
         for _ in range(_MOST_MOVES):
             before = managed
             tick, view = observed(
@@ -86,7 +89,7 @@ class Mover:
             managed = self._told(managed.but(state=state), happened, draft)
             managed = self._relocated(managed, view, passed, draft)
             view = View.of(self._fleet, name, managed.group or "", now)
-            managed, entry = published(managed, view, settled=settled)
+            managed, entry = published(managed, view, settled=settled, shadowing=up)
             batches, commands, alarms = (), (), ()
             if _standing(before) == _standing(managed):
                 break

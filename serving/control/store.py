@@ -15,7 +15,7 @@ from policies.ledger.checkpointer import Checkpointer, CheckpointPlace
 from policies.ledger.store import Ledger
 from policies.releases.decision import EnvironmentRules
 from policies.releases.signing import PrivateKey
-from serving.control import audit
+from serving.control import audit, shadows
 from serving.control.admission import RefusedError, admit, approve, eligible, parse_strategy
 from serving.control.database import Database
 from serving.control.fleet import Fleet, Report, View
@@ -133,7 +133,8 @@ class Store:
         managed = self._records.managed.get(name)
         if managed is None or managed.withdrawn:
             return None
-        return document(managed, self._records.said(name, last_rollout(managed)))
+        said = self._records.said(name, last_rollout(managed))
+        return document(managed, said, shadows.conditions(managed, self._fleet))
 
     # --- what is asked --------------------------------------------------------------------------------------------
 
@@ -205,6 +206,22 @@ class Store:
         """
         managed, draft = self._known(name), Draft()
         managed = approve(managed, digest, approval, self.gate, by, self._mover.now(), draft)
+        self._advance({name: managed}, draft)
+        return self.model(name) or {}
+
+    def shadow(self, name: str, wanted: Sequence[Any], by: str) -> dict[str, Any]:
+        """Let a model have these shadows and no others.
+
+        Raises:
+            UnknownError: there is no such model.
+            RefusedError: one is malformed or may not run here. That is written to the ledger.
+        """
+        managed, draft = self._known(name), Draft()
+        try:
+            managed = shadows.state(managed, wanted, self.gate, by, self._mover.now(), last_rollout(managed), draft)
+        except RefusedError as error:
+            self._commit(Draft(events=[audit.refusal(by, "shadows", name, {}, str(error))]))
+            raise
         self._advance({name: managed}, draft)
         return self.model(name) or {}
 
@@ -326,10 +343,16 @@ class Store:
             desired = state.desired().stable
             moving = state.active or state.returning or state.queued or managed.moving
             if not managed.withdrawn and (
-                moving or name in counted or (desired and desired.digest) != managed.published
+                moving or name in counted or (desired and desired.digest) != managed.published or self._awaited(managed)
             ):
                 due[name] = managed
         return due
+
+    def _awaited(self, managed: Managed) -> bool:
+        """Say whether a shadow has come up or gone down since copies were shared out."""
+        entry = self._entries.get(managed.state.model, Entry())
+        up = shadows.ready(managed, self._fleet)
+        return any((one.release.digest in up) != (one.name in entry.split.shadows) for one in entry.shadows)
 
     def _advance(
         self,
@@ -353,18 +376,27 @@ class Store:
             self._commit(draft)
         if changed:
             for name in changed:
-                before = {one.name for one in self._entries.get(name, Entry()).candidates}
-                for gone in before - {one.name for one in changed[name].candidates}:
+                before = {one.name for one in self._entries.get(name, Entry()).beside}
+                for gone in before - {one.name for one in changed[name].beside}:
                     self._fleet.drop_application(gone)
             self._entries |= changed
             self.write_snapshot()
 
     def _check_expiry(self) -> None:
-        """Send a stable version back whose approval has ended, if there is where to; restarts go on serving it."""
+        """Send a stable version back whose approval has ended, if there is where to; restarts go on serving it.
+
+        Shadows that may not run any more are ended.
+        """
         now = self._monotonic()
         if now < self._expiry_due:
             return
         self._expiry_due = now + _EXPIRY_SECONDS
+        for name, managed in list(self._records.managed.items()):
+            if managed.shadows and not managed.withdrawn:
+                ended = Draft()
+                kept = shadows.kept(managed, self.gate, self._mover.now(), last_rollout(managed), ended)
+                if kept != managed:
+                    self._advance({name: kept}, ended)
         for name, managed in list(self._records.managed.items()):
             stable = managed.state.stable
             if stable is None or managed.withdrawn or stable.digest in eligible(managed, self.gate, self._mover.now()):

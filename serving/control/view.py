@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serving.control.managed import Managed
+from serving.control.managed import Managed, Shadowed
 from serving.rollout.analysis.counts import ArmCounts
 from serving.rollout.analysis.histogram import quantile
 from serving.rollout.effects import CANDIDATE
@@ -21,12 +21,15 @@ _STATES = {
 }
 
 
-def document(managed: Managed, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def document(
+    managed: Managed, messages: Sequence[Mapping[str, Any]], shadows: Mapping[str, tuple[str, str]]
+) -> dict[str, Any]:
     """Return the document.
 
     Args:
         managed: the model.
         messages: what was said about its last rollout, oldest first.
+        shadows: how each shadow's application is: digest → status, and why.
     """
     state = managed.state
     served = managed.release(managed.published) if managed.published else None
@@ -43,7 +46,20 @@ def document(managed: Managed, messages: Sequence[Mapping[str, Any]]) -> dict[st
             {"digest": digest, "reason": reason, "since": f"{managed.quarantined[digest]:%Y-%m-%dT%H:%M:%SZ}"}
             for digest, reason in state.quarantine.items()
         ],
+        "shadows": [_shadow(managed, one, *shadows.get(one.digest, ("starting", ""))) for one in managed.shadows],
         "possible": list(possible(managed)),
+    }
+
+
+def _shadow(managed: Managed, shadow: Shadowed, status: str, reason: str) -> dict[str, Any]:
+    release = managed.release(shadow.digest)
+    return {
+        "version": release.version,
+        "digest": release.digest,
+        "sample": shadow.sample / 100,
+        "state": status,
+        "reason": reason,
+        "counts": _counts(shadow.counts),
     }
 
 
@@ -109,6 +125,7 @@ def _counts(counts: ArmCounts) -> dict[str, Any]:
         "wrong": counts.wrong,
         "compared": counts.compared,
         "disagreed": counts.disagreed,
+        "shed": counts.shed,
         "p50Ms": _milliseconds(counts, 0.5),
         "p99Ms": _milliseconds(counts, 0.99),
     }

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from pydantic import ValidationError
 
 from components.platform import PlatformArgs
 from infra import installed
@@ -110,6 +111,28 @@ def test_pinned_version_brings_its_manifest(tmp_path: Path) -> None:
     assert without.models[0].manifest is None
     with pytest.raises(SettingsError, match=r"digest: Field required \(in stacks/releases/churn/3\.yaml\)"):
         platform_args(settings, project=tmp_path, stack="dev", python="p", prometheus="p")
+
+
+def test_shadow_brings_its_manifest(tmp_path: Path) -> None:
+    model = {"folder": "training/x", "shadows": [{"version": 3, "sample": 20}]}
+    settings = Settings.model_validate({"models": {"churn": model}})
+    without = platform_args(settings, project=tmp_path, stack="dev", python="p", prometheus="p")
+    file = tmp_path / "stacks" / "releases" / "churn" / "3.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("model: churn\n")
+
+    (shadow,) = without.models[0].shadows
+    assert (shadow.version, shadow.sample, shadow.manifest) == ("3", 20, None)
+    with pytest.raises(SettingsError, match=r"stacks/releases/churn/3\.yaml"):
+        platform_args(settings, project=tmp_path, stack="dev", python="p", prometheus="p")
+
+
+@pytest.mark.parametrize(
+    "shadows", [[{"version": "latest"}], [{"version": 3, "sample": 0}], [{"version": 3}, {"version": "3"}]]
+)
+def test_shadows_that_make_no_sense_are_refused(shadows: list[dict[str, object]]) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"models": {"churn": {"folder": "training/x", "shadows": shadows}}})
 
 
 def test_models_come_in_the_order_of_their_names() -> None:

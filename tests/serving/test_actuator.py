@@ -40,10 +40,16 @@ class World:
         self.path = folder / "serving.json"
         self.serve = FakeServe()
         self.write(["shared"])
+        self.shadows: set[str] = set()
         self.actuator = self.start()
 
     def start(self) -> Actuator:
-        return Actuator(str(self.path), read(self.path), self.serve, lambda *a: a, lambda *a: a)
+        return Actuator(str(self.path), read(self.path), self.serve, lambda *a: a, self.candidate)
+
+    def candidate(self, _path: str, _settings: Any, model: str, release: Any, *, shadow: bool) -> Any:
+        if shadow:
+            self.shadows.add(f"candidate-{model}-{release.version}-shadow")
+        return model
 
     def write(self, groups: list[str], **changes: Any) -> None:
         routes = {"shared": "/v2"}
@@ -173,6 +179,18 @@ def test_candidate_is_deployed_once_reported_and_removed(world: World, monkeypat
     ready = {"status": "ready", "reason": "", "fault": "platform", "digest": DIGEST}
     assert told[-1] == {"candidate-flight-2": ready}
     unused(monkeypatch, {"flight": {"group": "shared", "candidates": []}})
+    assert world.step() == ["delete candidate-flight-2"]
+    assert not world.actuator.busy
+
+
+def test_shadow_runs_at_low_priority_and_nobody_hurries_for_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(httpx, "post", lambda *_arguments, **_options: None)
+    world.step()
+    shadow = CANDIDATE | {"name": "candidate-flight-2-shadow", "role": "shadow"}
+    unused(monkeypatch, {"flight": {"group": "shared", "candidates": [CANDIDATE], "shadows": [shadow]}})
+    assert world.step() == ["run candidate-flight-2 None", "run candidate-flight-2-shadow None"]
+    assert world.shadows == {"candidate-flight-2-shadow"}
+    unused(monkeypatch, {"flight": {"group": "shared", "candidates": [], "shadows": [shadow]}})
     assert world.step() == ["delete candidate-flight-2"]
     assert not world.actuator.busy
 

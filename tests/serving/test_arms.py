@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from serving.arms import Answer, Remote, Traffic, agree, check_outputs
+from serving.arms import Answer, Remote, Traffic, check_outputs
 from serving.auth import Bearer
 from serving.batching import Limits
 from serving.candidate import run
@@ -20,6 +20,7 @@ from serving.ingress import Ingress, Options
 from serving.protocol.v2 import Codec
 from serving.runtime import model
 from serving.runtime.signature import Signature, Tensor
+from serving.shadows import agree
 from serving.table import Served, Table
 from serving.traffic import Split
 
@@ -187,7 +188,7 @@ async def test_shadows_that_hang_are_shed(stand: Stand) -> None:
     stand.behave = hangs
     answers = await asyncio.gather(*(stand.ask() for _ in range(40)))
     assert {answer.status_code for answer in answers} == {200}
-    assert traffic.shed >= 40 - 16
+    assert stand.arms()[NEW]["shed"] >= 40 - 16
     await traffic.close()
 
 
@@ -204,3 +205,19 @@ def test_answers_agree_up_to_rounding() -> None:
     assert agree(one, outputs(probability=np.array([0.5001], np.float32)))
     assert not agree(one, outputs(probability=np.array([0.6], np.float32)))
     assert not agree(one, outputs(label=np.array([0], np.int64)))
+
+
+async def test_a_late_copy_is_no_failure_as_long_as_a_user_would_wait(stand: Stand) -> None:
+    async def late(columns: Any) -> Answer:
+        await asyncio.sleep(2 * DEADLINE)
+        return stand.predict(columns)
+
+    stand.remote = Remote(stand.remote.codec, NEW, stand.call, stand.counters, DEADLINE, patience=10 * DEADLINE)
+    stand.behave = late
+    stand.divide(0, mirror=10_000)
+    assert (await stand.ask()).status_code == 200
+    await asyncio.sleep(4 * DEADLINE)
+    counts = stand.arms()[NEW]
+    assert {name: counts.get(name, 0) for name in ("requests", "errors", "compared")} == {
+        "requests": 1, "errors": 0, "compared": 1,
+    }  # fmt: skip

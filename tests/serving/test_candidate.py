@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 
 from serving import replica as module
-from serving.arms import Answer, Caller
+from serving import room
+from serving.arms import Answer
+from serving.beside import Way
 from serving.candidate import PLATFORM_FAULT, CandidateError, CandidateModel
 from serving.config import Settings
 from serving.control.app import Control
 from serving.control.store import Store
 from serving.replica import Replica
 from serving.runtime.artifact import content_digest, file_hashes
+from serving.shadows import Copy
 from serving.state import Release
 
 Make = Callable[..., Path]
@@ -97,17 +100,23 @@ class World:
         )
         self.answers: Counter[tuple[int, str]] = Counter()
 
-    def connect(self, name: str) -> Caller:
-        async def call(columns: Any, rows: int, identifier: str, split: int | None) -> Answer:
-            answer = await self.candidates[name].predict(columns, rows, identifier, split)
-            return answer if split is None else self.break_with(answer)
+    def connect(self, name: str) -> Way:
+        world = self
 
-        return call
+        class Here:
+            async def __call__(self, columns: Any, rows: int, identifier: str, split: int | None) -> Answer:
+                answer = await world.candidates[name].predict(columns, rows, identifier, split)
+                return answer if split is None else world.break_with(answer)
+
+            async def observe(self, copies: Sequence[Copy]) -> Mapping[str, Any]:
+                return await world.candidates[name].observe(copies)
+
+        return Here()
 
     async def act(self) -> None:
         """Be the actuator."""
         while True:
-            wanted = {one.name: (m, one) for m, e in self.store.state.models.items() for one in e.candidates}
+            wanted = {one.name: (m, one) for m, e in self.store.state.models.items() for one in e.beside}
             report = {}
             for name, (model, one) in wanted.items():
                 report[name] = {"digest": one.release.digest, "status": "ready", "reason": "", "fault": "platform"}
@@ -133,7 +142,7 @@ class World:
             "/v1/models/small/release", json=body | {"source": f"file:{folder}", "strategy": strategy}
         )
         assert answer.status_code == 202, answer.text
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while True:
                 found: dict[str, Any] = (await self.admin.get("/v1/models/small")).json()
                 if found["rollout"]["state"] in ("promoted", "rolled-back", "aborted", "failed"):
@@ -233,3 +242,49 @@ async def test_release_without_a_sample_waits_and_says_why(world: World, make_ar
     assert found["rollout"]["state"] == "failed"
     assert "evaluation sample cannot be replayed" in found["rollout"]["reason"]
     assert found["quarantined"] == []
+
+
+def shadow_of(folder: Path, version: str, sample: float = 100) -> dict[str, Any]:
+    files = file_hashes(folder)
+    digest = content_digest(files)
+    return {"version": version, "digest": digest, "files": files, "source": f"file:{folder}", "sample": sample}
+
+
+async def shadow(world: World, *shadows: dict[str, Any]) -> dict[str, Any]:
+    answer = await world.admin.put("/v1/models/small/shadows", json={"shadows": list(shadows), "requestedBy": "me"})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_shadows_beside_stable_and_beside_a_rollout(
+    world: World, make_artifact: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Users, replica and shadows share one loop here, which is never idle.
+    monkeypatch.setattr(room, "LATE", 60.0)
+    monkeypatch.setattr(room, "BUSY", 2.0)
+    same, other = make_artifact("same", bias=0.01), make_artifact("other", bias=0.9)
+    await shadow(world, shadow_of(same, "7"), shadow_of(other, "8"))
+
+    async def compared(least: int) -> dict[str, dict[str, Any]]:
+        async with asyncio.timeout(120):
+            while True:
+                found = (await world.admin.get("/v1/models/small")).json()["shadows"]
+                counts = {one["version"]: one["counts"] for one in found}
+                if all(one["compared"] >= least for one in counts.values()):
+                    return counts
+                await asyncio.sleep(0.05)
+
+    counts = await compared(30)
+    assert set(world.candidates) == {"candidate-small-7-shadow", "candidate-small-8-shadow"}
+    assert counts["8"]["disagreed"] > 0
+    before = counts["7"]["compared"]
+
+    found = await world.release(make_artifact("two", bias=0.1), "2", CANARY)
+    assert found["rollout"]["state"] == "promoted", found["rollout"]
+    assert (await compared(before + 30))["7"]["compared"] > before
+    assert set(world.answers) == {(200, "1"), (200, "2")}
+
+    assert (await shadow(world))["shadows"] == []
+    await asyncio.sleep(0.1)
+    assert world.candidates == {}

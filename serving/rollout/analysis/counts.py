@@ -34,6 +34,8 @@ class ArmCounts(Value):
     compared: Count = 0
     """Mirrored answers compared with stable's."""
     disagreed: Count = 0
+    shed: Count = 0
+    """Copies that were sampled and not sent, because the shadow or the replica had no room for them."""
     assigned: Count = 0
     """Independent assignments: requests in a canary, distinct subjects in an A/B experiment; 0 if unknown."""
 
@@ -53,6 +55,7 @@ class ArmCounts(Value):
             wrong=self.wrong + other.wrong,
             compared=self.compared + other.compared,
             disagreed=self.disagreed + other.disagreed,
+            shed=self.shed + other.shed,
             assigned=self.assigned + other.assigned,
         )
 

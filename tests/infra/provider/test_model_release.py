@@ -252,8 +252,12 @@ class Controller:
         self.quarantined: dict[str, str] = {}
         self.number = 0
         self.commands: list[tuple[str, Any]] = []
+        self.shadows: list[dict[str, Any]] = []
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        if method == "PUT" and path.endswith("/shadows"):
+            self.shadows = [{part: one[part] for part in ("version", "sample")} for one in body["shadows"]]
+            return 200, {}
         if method == "PUT":
             return self._release(body)
         if method == "DELETE":
@@ -273,6 +277,7 @@ class Controller:
             "served": self.served,
             "rollout": self.rollout,
             "quarantined": self.quarantined,
+            "shadows": self.shadows,
         }
 
     def _release(self, body: Any) -> tuple[int, Any]:
@@ -351,6 +356,38 @@ def test_manifest_is_handed_over_as_it_is(told: Any, neighbour: Callable[..., An
     (body,) = [body for method, _path, body in server.requests if method == "PUT"]
     assert body["manifest"] == MANIFEST
     assert body["approval"] is None
+
+
+def test_shadows_are_asked_for_with_the_release_and_taken_away_again(told: Any, neighbour: Callable[..., Any]) -> None:
+    controller = Controller()
+    server = neighbour(controller.answer)
+    resource, shadow = ModelReleaseResource(), {"version": "3", "sample": 20, "manifest": MANIFEST}
+
+    resource.create(told.call(), wanted(server.url, shadows=[shadow]))
+    (asked,) = [body["shadows"] for _method, path, body in server.requests if path.endswith("/shadows")]
+    with_them = list(controller.shadows)
+    resource.update(told.call(), wanted(server.url), wanted(server.url), {})
+
+    about = {name: MANIFEST[name] for name in ("version", "digest", "source", "files")}
+    assert asked == [about | {"sample": 20, "manifest": MANIFEST}]
+    assert with_them == [{"version": "3", "sample": 20}]
+    assert controller.shadows == []
+
+
+@pytest.mark.parametrize(
+    ("shadow", "problem"),
+    [
+        ({"version": "3"}, "shadow 3 of churn needs a `manifest`"),
+        ({"version": "4", "manifest": MANIFEST}, "shadow 4: `manifest` is of version 3, but `version` is 4"),
+        ({"version": "latest", "manifest": MANIFEST}, "must be a version number"),
+        ({"version": "3", "sample": 101, "manifest": MANIFEST}, "sample"),
+    ],
+)
+def test_shadow_that_is_not_sound_is_refused_by_a_preview(shadow: dict[str, Any], problem: str) -> None:
+    given = {"model": "churn", "version": "3", "group": "shared", "candidate": CANDIDATE, "shadows": [shadow]}
+    controller = {"url": "http://127.0.0.1:1", "token": "letmein"}
+    _, problems = ModelReleaseResource().check(given | {"controller": controller})
+    assert any(problem in one for one in problems), problems
 
 
 def test_person_is_the_account_where_nobody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,151 @@
+"""Copies for shadows: sent in bundles, compared over there, shed when there is no room, and nobody waits for them."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from serving.arms import Answer
+from serving.capture import OUTSIDE
+from serving.counters import ArmSlot, Counters
+from serving.shadows import FLIGHTS, QUEUE, TOGETHER, Copy, Gauge, Shadow, agree, observed
+
+DIGEST = "sha256:" + "3" * 64
+OUTPUTS: dict[str, NDArray[Any]] = {"label": np.array([1], np.int64), "probability": np.array([0.5], np.float32)}
+
+
+def copy(identifier: str = "x") -> Copy:
+    return {"hour": [9]}, 1, identifier, OUTPUTS
+
+
+class There:
+    """A shadow's process that takes what it gets, or fails as it is told."""
+
+    def __init__(self) -> None:
+        self.bundles: list[int] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+        self.says: Any = None
+
+    async def observe(self, copies: Sequence[Copy]) -> Mapping[str, Any]:
+        self.bundles.append(len(copies))
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        told: Mapping[str, Any] = self.says or {"requests": len(copies), "compared": len(copies), "latency": {"20": 1}}
+        return told
+
+
+class Stand:
+    def __init__(self) -> None:
+        self.there, self.counters, self.room = There(), Counters(), True
+        self.shadow = Shadow("m", DIGEST, self.there, self.counters, 0.2, lambda: self.room)
+
+    async def offer(self, number: int, counted: int | None = None) -> dict[str, Any]:
+        """Offer copies, and wait until so many of them (all) are accounted for."""
+        arm = self.counters.arm("m", DIGEST, 7)
+        for _ in range(number):
+            self.shadow.offer(copy(), 7)
+        async with asyncio.timeout(10):
+            while arm.requests + arm.shed < (number if counted is None else counted):
+                await asyncio.sleep(0.01)
+        batch = self.counters.batch({})
+        assert batch is not None
+        self.counters.acknowledge(batch["sequence"])
+        (reported,) = batch["arms"]
+        assert (reported["model"], reported["digest"], reported["generation"]) == ("m", DIGEST, 7)
+        counts: dict[str, Any] = reported["counts"]
+        return counts
+
+
+@pytest.fixture
+async def stand() -> Stand:
+    return Stand()
+
+
+async def test_copies_travel_together(stand: Stand) -> None:
+    assert (await stand.offer(10))["compared"] == 10
+    assert stand.there.bundles == [10]
+
+
+async def test_what_waits_goes_on_with_the_next_message(stand: Stand) -> None:
+    counts = await stand.offer(TOGETHER + 5)
+    assert counts["requests"] == TOGETHER + 5
+    assert stand.there.bundles == [TOGETHER, 5]
+
+
+async def test_a_shadow_that_does_not_keep_up_sheds(stand: Stand) -> None:
+    stand.there.gate.clear()
+    counts = await stand.offer(10 * QUEUE, counted=9 * QUEUE)
+    assert counts == {"shed": 9 * QUEUE}
+    assert len(stand.there.bundles) <= FLIGHTS
+    await stand.shadow.close()
+
+
+async def test_copies_are_shed_when_the_replica_has_no_room(stand: Stand) -> None:
+    stand.room = False
+    assert await stand.offer(5) == {"shed": 5}
+    assert stand.there.bundles == []
+
+
+async def test_a_shadow_that_fails_is_counted_and_asked_again(stand: Stand) -> None:
+    stand.there.error = RuntimeError("boom")
+    assert await stand.offer(3) == {"requests": 3, "errors": 3}
+    assert stand.shadow.failure == "RuntimeError: boom"
+    stand.there.error = None
+    assert (await stand.offer(2))["requests"] == 2
+
+
+async def test_a_shadow_that_hangs_is_given_up_at_the_deadline(stand: Stand) -> None:
+    stand.there.gate.clear()
+    assert await stand.offer(2) == {"requests": 2, "errors": 2}
+
+
+@pytest.mark.parametrize("says", ["nonsense", {"requests": "many"}, {"latency": 3}, {"invented": 1}])
+async def test_an_answer_of_unknown_form_is_a_failure(stand: Stand, says: Any) -> None:
+    stand.there.says = says
+    counts = await stand.offer(2)
+    assert (counts["requests"], counts["errors"]) == (2, 2)
+
+
+async def test_the_shadow_itself_compares() -> None:
+    answers = {
+        "same": Answer(OUTPUTS, 0.001),
+        "other": Answer(OUTPUTS | {"label": np.array([0], np.int64)}, 0.001),
+        "fails": Answer(None, error="boom"),
+        "nan": Answer(None, error="not finite", invalid=True),
+    }
+
+    async def predict(columns: Any, rows: int, identifier: str, split: int) -> Answer:
+        assert (rows, split) == (1, OUTSIDE)
+        return answers[identifier]
+
+    counts = await observed([copy(name) for name in answers], predict)
+    latency = counts.pop("latency")
+    assert counts == {"requests": 4, "errors": 1, "invalid": 1, "compared": 2, "disagreed": 1}
+    assert sum(latency.values()) == 2
+    slot = ArmSlot()
+    slot.add(counts | {"latency": latency})
+    assert slot.to_json() == counts | {"latency": latency}
+
+
+def test_answers_with_other_outputs_do_not_agree() -> None:
+    assert agree(OUTPUTS, OUTPUTS | {"more": np.array([1])})
+    assert not agree(OUTPUTS, {"label": OUTPUTS["label"]})
+    assert not agree(OUTPUTS, OUTPUTS | {"label": np.array([1, 1], np.int64)})
+
+
+async def test_gauge_closes_while_the_loop_computes() -> None:
+    gauge = Gauge()
+    gauge.start()
+    assert gauge.open()
+    await asyncio.sleep(0)
+    time.sleep(0.25)  # what a starved or busy loop looks like from inside
+    await asyncio.sleep(0.01)
+    assert not gauge.open()
+    gauge.stop()
