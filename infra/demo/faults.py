@@ -72,6 +72,22 @@ def _errors(model: Any, helper: Any) -> None:
     )
 
 
+def _dead(model: Any, helper: Any) -> None:
+    graph, inner = model.graph, _sound_output(model.graph, "probability")
+    graph.node.extend(
+        [
+            helper.make_node("Constant", [], ["fault_one"], value_floats=[0.0]),
+            helper.make_node("Mul", [inner, "fault_one"], ["fault_none"]),
+            helper.make_node("Cast", ["fault_none"], ["fault_first"], to=7),
+            helper.make_node("Constant", [], ["fault_step"], value_ints=[1]),
+            # Known only when it runs, so that the model loads: index 1 of one element.
+            helper.make_node("Add", ["fault_first", "fault_step"], ["fault_index"]),
+            helper.make_node("Gather", ["fault_one", "fault_index"], ["fault_zero"]),
+            helper.make_node("Add", [inner, "fault_zero"], ["probability"]),
+        ]
+    )
+
+
 def _not_a_number(model: Any, helper: Any) -> None:
     graph, inner = model.graph, _sound_output(model.graph, "probability")
     index = _sometimes(helper, graph)
@@ -201,6 +217,7 @@ class Fault:
 FAULTS = {
     "none": Fault("nothing is wrong with it: the same model with another digest", _onnx(lambda _model, _helper: None)),
     "errors": Fault(f"{SHARE:.0%} of the calls end in an error", _onnx(_errors)),
+    "dead": Fault("every call ends in an error, the first one too", _onnx(_dead)),
     "slow": Fault("every call takes some ten milliseconds longer", _onnx(_slow)),
     "nan": Fault(f"{SHARE:.0%} of the calls answer NaN", _onnx(_not_a_number)),
     "crash": Fault("the model can't be loaded", _onnx(_crash)),

@@ -60,6 +60,11 @@ def outcomes(folder: Path, calls: int = 300) -> tuple[int, int, Any]:
     return failed, unknown, answer
 
 
+def test_dead_fails_in_every_call_but_loads(sound: Path) -> None:
+    FAULTS["dead"].damage(sound)
+    assert outcomes(sound, calls=5) == (5, 0, None)
+
+
 @pytest.mark.parametrize(
     ("kind", "failing", "unknown"), [("none", False, False), ("errors", True, False), ("nan", False, True)]
 )
