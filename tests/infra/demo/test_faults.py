@@ -138,4 +138,4 @@ def test_leaking_model_answers_until_it_is_killed(sound: Path) -> None:
 
 
 def test_every_fault_is_tried() -> None:
-    assert set(FAULTS) == {"none", "errors", "nan", "slow", "accuracy", "crash", "leak"}
+    assert set(FAULTS) == {"none", "errors", "dead", "nan", "slow", "accuracy", "crash", "leak"}
