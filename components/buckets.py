@@ -51,12 +51,12 @@ class Bucket(Component):
     def __init__(self, name: str, args: BucketArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:storage:Bucket", name, opts)
         called = args.cloud.names.bucket(args.purpose)
-        keeps = pulumi.ResourceOptions(protect=args.cloud.production)
+        keeps = pulumi.ResourceOptions(protect=args.cloud.protected)
         bucket = s3.Bucket(
             name,
             bucket=called,
             object_lock_enabled=args.object_lock is not None,
-            force_destroy=not args.cloud.production and args.object_lock is None,
+            force_destroy=not args.cloud.protected and args.object_lock is None,
             tags={"Name": called},
             opts=pulumi.ResourceOptions.merge(self.child(), keeps),
         )

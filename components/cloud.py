@@ -21,7 +21,7 @@ class Cloud:
         names: names of its resources.
         partition: AWS partition, the second part of ARNs.
         tags: what every resource carries: owner, client, environment, cost centre, data class.
-        production: whether what holds state is protected from deletion, and shared by two zones.
+        protected: whether what holds state is protected from deletion.
         project: folder of the project's code (absolute).
     """
 
@@ -29,7 +29,7 @@ class Cloud:
     names: Names
     partition: str
     tags: Mapping[str, str]
-    production: bool
+    protected: bool
     project: str
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pulumi
 from pulumi import Output
@@ -16,6 +16,9 @@ from components.foundation import Foundation
 from components.inference.releases import Releases, ReleasesArgs
 from components.local import LocalTarget
 from components.models import Model
+
+if TYPE_CHECKING:
+    from components.aws import AwsTarget
 
 Endpoint = dict[str, Output[str]]
 
@@ -33,7 +36,7 @@ class PlatformArgs:
         rollout_timeout_seconds: bound of that wait.
     """
 
-    target: LocalTarget
+    target: LocalTarget | AwsTarget
     releases: bool
     models: Sequence[Model]
     wait: bool
@@ -51,18 +54,24 @@ class Platform(Component):
 
     def __init__(self, name: str, args: PlatformArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:platform:Platform", name, opts)
-        foundation = local.foundation(args.target, args.models, self)
         # Mappings of outputs, not outputs of mappings: there one secret would make all the rest secret.
-        self.exports: Mapping[str, Any] = {
-            "endpoints": endpoints(foundation),
-            "models": self._models(args, foundation) if args.releases else {},
-        }
+        self.exports: Mapping[str, Any]
+        if isinstance(args.target, LocalTarget):
+            foundation = local.foundation(args.target, args.models, self)
+            self.exports = {
+                "endpoints": endpoints(foundation),
+                "models": self._models(args, args.target, foundation) if args.releases else {},
+            }
+        else:
+            from components import aws  # only programs of this target pay for the import
+
+            self.exports = {"endpoints": aws.compose(args.target, self), "models": {}}
         self.register(**self.exports)
 
-    def _models(self, args: PlatformArgs, foundation: Foundation) -> dict[str, Any]:
+    def _models(self, args: PlatformArgs, target: LocalTarget, foundation: Foundation) -> dict[str, Any]:
         """Train and release the models; returns what is said of each."""
         inference = foundation.inference
-        pipelines = local.pipelines(args.target, foundation, args.models, self)
+        pipelines = local.pipelines(target, foundation, args.models, self)
         releases = Releases(
             "releases",
             ReleasesArgs(

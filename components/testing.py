@@ -102,8 +102,8 @@ class Recording:
 class Recorder(mocks.MockMonitor):
     """The monitor: records, answers with the outputs that the test gives, and refuses a URN that is there already."""
 
-    def __init__(self, answers: Answers) -> None:
-        super().__init__(_NoMocks())
+    def __init__(self, answers: Answers, functions: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        super().__init__(_NoMocks(functions))
         self.recording = Recording()
         self._answers = answers
 
@@ -148,20 +148,34 @@ class Recorder(mocks.MockMonitor):
 
 
 class _NoMocks(mocks.Mocks):
+    """Answers what programs ask providers for besides registrations: only the functions that the test knows."""
+
+    def __init__(self, functions: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self._functions = functions or {}
+
     def call(self, args: mocks.MockCallArgs) -> Any:
-        raise NotImplementedError(f"components call no functions of providers, but this one calls {args.token}")
+        if args.token not in self._functions:
+            raise NotImplementedError(f"the test answers no function {args.token} of a provider")
+        return dict(self._functions[args.token])
 
     def new_resource(self, args: mocks.MockResourceArgs) -> Any:
         raise NotImplementedError(f"components read no resources, but this one reads {args.name}")
 
 
-def record(program: Callable[[], Any], answers: Answers, *, preview: bool = False) -> Recording:
+def record(
+    program: Callable[[], Any],
+    answers: Answers,
+    *,
+    preview: bool = False,
+    functions: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Recording:
     """Run a program and return what it has registered.
 
     Args:
         program: makes the resources.
         answers: outputs of each custom resource; ones that it leaves out are unknown in a preview.
         preview: whether the program runs as in a preview.
+        functions: what functions of providers return, by their tokens.
 
     Raises:
         DuplicateResourceError: two resources have one URN.
@@ -170,7 +184,7 @@ def record(program: Callable[[], Any], answers: Answers, *, preview: bool = Fals
         asyncio.get_running_loop()
     except RuntimeError:
         asyncio.set_event_loop(asyncio.new_event_loop())
-    recorder = Recorder(answers)
+    recorder = Recorder(answers, functions)
     pulumi.runtime.set_mocks(_NoMocks(), project=PROJECT, stack=STACK, preview=preview, monitor=recorder)
 
     def run() -> None:

@@ -15,12 +15,13 @@ from infra.engine.errors import EngineError  # noqa: E402
 from infra.settings import SettingsError, read_program  # noqa: E402
 
 try:
+    settings = read_program(PROJECT)
     args = platform_args(
-        read_program(PROJECT),
+        settings,
         project=PROJECT,
         stack=pulumi.get_stack(),
         python=sys.executable,
-        prometheus=installed.prometheus(),
+        prometheus=installed.prometheus() if settings.target == "local" else "",
     )
 except (SettingsError, EngineError) as error:
     raise pulumi.RunError(str(error)) from None

@@ -28,41 +28,52 @@ def platform_args(settings: Settings, *, project: Path, stack: str, python: str,
         project: folder of the project.
         stack: name of the stack.
         python: interpreter that runs the platform's programs.
-        prometheus: path of the Prometheus binary.
+        prometheus: path of the Prometheus binary; only the `local` target runs one.
     """
-    site = Site(stack=stack, home=str(project / ".mlops" / "stacks" / stack), project=str(project), python=python)
-    inference, monitoring = settings.inference, settings.monitoring
+    if settings.aws is not None:
+        from infra.arguments_aws import aws_target  # only programs of this target pay for the import
+
+        target: Any = aws_target(settings, settings.aws, project=project, stack=stack)
+    else:
+        site = Site(stack=stack, home=str(project / ".mlops" / "stacks" / stack), project=str(project), python=python)
+        target = _local(settings, site, prometheus)
+    rollout = settings.inference.rollout
     return PlatformArgs(
-        target=LocalTarget(
-            site=site,
-            environment=settings.environment,
-            ports=_ports(settings.ports),
-            logical_cpus=settings.cluster.logical_cpus,
-            object_store_mb=settings.cluster.object_store_mb,
-            registry_username=settings.registry.username,
-            feature_deadline_ms=settings.feature_store.deadline_ms,
-            replicas=_replicas(inference.replicas),
-            limits=Limits(
-                max_body_bytes=inference.max_body_bytes,
-                max_rows=inference.max_rows,
-                request_seconds=inference.request_seconds,
-            ),
-            capture=Capture(**inference.capture.model_dump()),
-            batching=Batching(**inference.batching.model_dump()),
-            rollout_timeout_seconds=inference.rollout.timeout_seconds,
-            prometheus=prometheus,
-            metrics_username=monitoring.username,
-            scrape_seconds=monitoring.scrape_seconds,
-            metrics_retention_days=monitoring.retention_days,
-        ),
+        target=target,
         releases="releases" in settings.layers,
         models=[
             _model(name, model, read_manifest(project, name, model.version), _shadows(project, name, model))
             for name, model in sorted(settings.models.items())
         ],
-        wait=inference.rollout.wait,
-        on_interrupt=inference.rollout.on_interrupt,
+        wait=rollout.wait,
+        on_interrupt=rollout.on_interrupt,
+        rollout_timeout_seconds=rollout.timeout_seconds,
+    )
+
+
+def _local(settings: Settings, site: Site, prometheus: str) -> LocalTarget:
+    inference, monitoring = settings.inference, settings.monitoring
+    return LocalTarget(
+        site=site,
+        environment=settings.environment,
+        ports=_ports(settings.ports),
+        logical_cpus=settings.cluster.logical_cpus,
+        object_store_mb=settings.cluster.object_store_mb,
+        registry_username=settings.registry.username,
+        feature_deadline_ms=settings.feature_store.deadline_ms,
+        replicas=_replicas(inference.replicas),
+        limits=Limits(
+            max_body_bytes=inference.max_body_bytes,
+            max_rows=inference.max_rows,
+            request_seconds=inference.request_seconds,
+        ),
+        capture=Capture(**inference.capture.model_dump()),
+        batching=Batching(**inference.batching.model_dump()),
         rollout_timeout_seconds=inference.rollout.timeout_seconds,
+        prometheus=prometheus,
+        metrics_username=monitoring.username,
+        scrape_seconds=monitoring.scrape_seconds,
+        metrics_retention_days=monitoring.retention_days,
     )
 
 

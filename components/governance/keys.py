@@ -50,7 +50,7 @@ class Keys(Component):
                 policy=policy(*statements(args.cloud, purpose)),
                 tags={"Name": args.cloud.names.of("alias", purpose), "Purpose": purpose},
                 opts=pulumi.ResourceOptions.merge(
-                    self.child(), pulumi.ResourceOptions(protect=args.cloud.production and purpose in ("data", "audit"))
+                    self.child(), pulumi.ResourceOptions(protect=args.cloud.protected and purpose in ("data", "audit"))
                 ),
             )
             kms.Alias(

@@ -162,8 +162,6 @@ class Database(Section):
     """Whether a second zone holds a standby."""
     backup_days: Annotated[int, Field(ge=1, le=35)] = 7
     """Backups allow a return to any second of this many days."""
-    protected: bool = False
-    """Whether it can't be deleted, and leaves a final snapshot."""
 
     @model_validator(mode="after")
     def _grows(self) -> Database:
@@ -322,6 +320,8 @@ class Aws(Section):
     """The account; credentials of any other are refused before anything is touched. Write it in quotes."""
     region: Annotated[str, Field(pattern=REGION)]
     """Region."""
+    protected: bool = False
+    """Whether what holds state (buckets, keys, tables, databases) can't be deleted by `up` or `destroy`."""
     workloads: bool = True
     """`false` on the very first `up`, which makes the repositories that images are pushed to; then `true`."""
     images: Images | None = None

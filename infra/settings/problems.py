@@ -134,6 +134,9 @@ def _resolve(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str,
     if "$ref" in node:
         target: Mapping[str, Any] = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
         return {**target, **{key: value for key, value in node.items() if key != "$ref"}}
+    sections = [member for member in node.get("anyOf", []) if "$ref" in member]
+    if len(sections) == 1:  # a section that may be left out
+        return _resolve(sections[0], schema)
     return node
 
 

@@ -153,7 +153,7 @@ def test_all_problems_are_told_at_once_with_key_value_range_and_file(project: Pa
     )
     assert 'models.churn.seed = "x": must be a whole number from 0 to 2147483647' in message
     assert "models.churn.folder: is missing" in message
-    assert 'target = "moon": must be "local"' in message
+    assert 'target = "moon": must be one of "local", "aws"' in message
 
 
 def test_a_model_without_folder_is_refused(project: Path) -> None:

@@ -1,0 +1,55 @@
+"""From the settings of a stack to the arguments of its platform on AWS; its imports are those of that target only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.aws import AwsTarget, NetworkSection
+from components.cloud import Cloud
+from components.governance.aws import AwsRecordsArgs
+from components.naming import Names
+from infra.settings import Settings
+from infra.settings.aws import Aws, partition
+
+
+def aws_target(settings: Settings, aws: Aws, *, project: Path, stack: str) -> AwsTarget:
+    """Arguments of the platform of one stack on AWS.
+
+    Args:
+        settings: the stack's settings.
+        aws: their section of this target.
+        project: folder of the project.
+        stack: name of the stack.
+    """
+    governance = aws.governance
+    cloud = Cloud(
+        stack=stack,
+        names=Names(
+            client=settings.client, environment=settings.environment, account=aws.account_id, region=aws.region
+        ),
+        partition=partition(aws.region),
+        tags={
+            "client": settings.client,
+            "cost-center": governance.cost_center,
+            "data-class": governance.data_class,
+            "environment": settings.environment,
+            "managed-by": "pulumi",
+            "owner": governance.owner,
+            "project": "mlops",
+        },
+        protected=aws.protected,
+        project=str(project),
+    )
+    return AwsTarget(
+        cloud=cloud,
+        records=AwsRecordsArgs(
+            cloud=cloud,
+            audit_days=governance.audit_days,
+            audit_mode=governance.audit_mode,
+            budget_usd=governance.budget_usd,
+            budget_mails=governance.budget_mails,
+            budget_stops=governance.budget_stops,
+            alarm_mails=aws.monitoring.alarm_mails,
+        ),
+        network=NetworkSection(**aws.network.model_dump()),
+    )
