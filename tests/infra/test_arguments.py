@@ -6,6 +6,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
+from components.local import LocalTarget
 from components.platform import PlatformArgs
 from infra import installed
 from infra.arguments import platform_args
@@ -20,12 +21,18 @@ def args(**stated: object) -> PlatformArgs:
     return platform_args(settings, project=Path("/project"), stack="dev", python="/venv/python", prometheus="/prom")
 
 
+def local(**stated: object) -> LocalTarget:
+    target = args(**stated).target
+    assert isinstance(target, LocalTarget)
+    return target
+
+
 def test_home_is_the_stacks_own_folder() -> None:
-    assert args().target.site.home == "/project/.mlops/stacks/dev"
+    assert local().site.home == "/project/.mlops/stacks/dev"
 
 
 def test_ports_reach_the_server_that_takes_them() -> None:
-    ports = args(ports={"rayGcs": 7001, "inference": 7002, "rayWorkersFirst": 30000}).target.ports
+    ports = local(ports={"rayGcs": 7001, "inference": 7002, "rayWorkersFirst": 30000}).ports
 
     assert ports.cluster.gcs == 7001
     assert ports.serving.inference == 7002
@@ -33,7 +40,7 @@ def test_ports_reach_the_server_that_takes_them() -> None:
 
 
 def test_no_port_reaches_two_servers() -> None:
-    ports = args().target.ports
+    ports = local().ports
     listed = [
         ports.registry,
         ports.feature_store,
