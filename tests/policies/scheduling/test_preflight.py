@@ -55,7 +55,7 @@ def test_what_fits_is_not_refused() -> None:
         ({"selector": {"mlops/pool": "gpu"}}, "gpu: it is tainted with nvidia.com/gpu, which is not tolerated"),
         (
             {"size": Capacity(cpus=8, memory_mib=10 * GIB)},
-            "serving: asks for 8 CPU, 10.0 GiB; m7i.2xlarge has 7.4 CPU, 26.9 GiB left",
+            "serving: asks for 8 CPU, 10.0 GiB; m7i.2xlarge has 7.41 CPU, 27.1 GiB left",
         ),
         ({"size": Capacity(cpus=3, memory_mib=10 * GIB, gpus=1)}, "m7i.2xlarge has"),
         (
@@ -108,7 +108,7 @@ def test_a_pool_that_contradicts_itself_is_refused(pool: Pool, said: str) -> Non
 def test_the_kubelet_keeps_its_part() -> None:
     free = instances()["m7i.xlarge"].allocatable
 
-    # 4 vCPU: 0.06 + 0.01 + 2 × 0.005; 16 GiB: 7.5 %, 255 + 11 × 110 MiB and 100 MiB.
+    # Of 4 vCPU 0.06, 0.01 and twice 0.005; of 16 GiB 7.5 %, 255 MiB, 11 MiB for each of 110 pods, and 100 MiB.
     assert free.cpus == pytest.approx(4 - 0.08)
     assert free.memory_mib == pytest.approx(16384 * 0.925 - 255 - 1210 - 100)
 
