@@ -64,7 +64,8 @@ class Keys(Component):
 
     def arn(self, purpose: Purpose) -> Output[str]:
         """ARN of the key of a purpose."""
-        return self.by_purpose[purpose].arn
+        arn: Output[str] = self.by_purpose[purpose].arn
+        return arn
 
 
 def statements(cloud: Cloud, purpose: Purpose) -> list[Statement]:

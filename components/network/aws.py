@@ -238,7 +238,8 @@ def _zones(args: AwsNetworkArgs, parent: pulumi.Resource) -> Output[list[str]]:
         filters=[aws.GetAvailabilityZonesFilterArgs(name="opt-in-status", values=["opt-in-not-required"])],
         opts=pulumi.InvokeOutputOptions(parent=parent),
     )
-    return found.names.apply(lambda names: chosen_zones(names, args.zones, args.cloud.region))
+    zones: Output[list[str]] = found.names.apply(lambda names: chosen_zones(names, args.zones, args.cloud.region))
+    return zones
 
 
 def chosen_zones(names: Sequence[str], wanted: int, region: str) -> list[str]:
