@@ -97,12 +97,12 @@ def drive(tmp_path: Path, child: str) -> subprocess.Popen[str]:
 
 
 GENTLE = """
-    import signal, sys, time
+    import os, signal, sys, time
     count = 0
     def interrupted(*_):
         global count
         count += 1
-        print("engine got", count, flush=True)
+        os.write(1, b"engine got %d\\n" % count)  # in one piece: the driver writes to the same place
         if count == WANTED:
             sys.exit(255)
     signal.signal(signal.SIGINT, interrupted)
