@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.releases import evaluation as ev
@@ -376,7 +376,6 @@ WIRE = APPROVED.to_json()
 LEAVES = [path for path in leaves(WIRE) if path[0] != "approvals"]
 
 
-@settings(max_examples=150, deadline=None)
 @given(path=st.sampled_from(LEAVES), data=st.data())
 def test_no_edited_manifest_starts(path: tuple[Any, ...], data: st.DataObject) -> None:
     edited = Manifest.model_validate(WIRE).to_json()
@@ -404,7 +403,6 @@ def test_no_edited_manifest_starts(path: tuple[Any, ...], data: st.DataObject) -
     quarantined=st.booleans(),
     days=st.integers(0, 120),
 )
-@settings(max_examples=60, deadline=None)
 def test_allowed_means_every_condition_holds(
     people: list[Person], tier: RiskTier, value: float, quarantined: bool, days: int
 ) -> None:

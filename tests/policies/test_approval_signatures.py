@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.releases.keys import KeyFileError, key_signer, program_signer, read_private_key
@@ -79,7 +79,6 @@ def test_signature_for_another_purpose_is_refused() -> None:
 
 
 @all_keys
-@settings(deadline=None)
 @given(data=st.data())
 def test_any_changed_bit_of_a_signature_is_found(kind: str, data: st.DataObject) -> None:
     blob = bytearray(base64.b64decode("".join(SIGNATURES[kind].splitlines()[1:-1])))
@@ -93,7 +92,6 @@ def test_any_changed_bit_of_a_signature_is_found(kind: str, data: st.DataObject)
     assert key != public_key(KEYS[kind])
 
 
-@settings(deadline=None)
 @given(cut=st.integers(1, 60))
 def test_cut_signature_is_refused(cut: int) -> None:
     blob = base64.b64decode("".join(sign(KEYS["ed25519"], "purpose", b"text").splitlines()[1:-1]))[:-cut]
@@ -102,7 +100,6 @@ def test_cut_signature_is_refused(cut: int) -> None:
         verify(armor, "purpose", b"text")
 
 
-@settings(deadline=None)
 @given(text=st.text())
 def test_any_other_text_is_no_signature(text: str) -> None:
     with pytest.raises(SignatureError):

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -193,7 +193,6 @@ def altered(entry: Entry, name: str, salt: int) -> Entry:
     return Entry(**(entry._asdict() | {name: value}))
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     at=positions,
     field=st.sampled_from(Entry._fields),
@@ -216,7 +215,6 @@ def test_altered_entry_is_found(at: list[int], field: str, salt: int, cover: str
     assert_found(verified(forged, checkpoints), position)
 
 
-@settings(max_examples=80, deadline=None)
 @given(at=positions, cover=st.booleans(), data=st.data())
 def test_dropped_entry_is_found(at: list[int], cover: bool, data: st.DataObject) -> None:
     entries = chain(EVENTS)
@@ -226,7 +224,6 @@ def test_dropped_entry_is_found(at: list[int], cover: bool, data: st.DataObject)
     assert_found(verified(rehashed(forged) if cover else forged, checkpoints), position)
 
 
-@settings(max_examples=80, deadline=None)
 @given(at=positions.filter(lambda at: at[-1] > 1), cover=st.sampled_from(["no", "numbers", "all"]), data=st.data())
 def test_swapped_entries_are_found(at: list[int], cover: str, data: st.DataObject) -> None:
     entries = chain(EVENTS)
@@ -243,7 +240,6 @@ def test_swapped_entries_are_found(at: list[int], cover: str, data: st.DataObjec
     assert_found(verified(forged, checkpoints), first)
 
 
-@settings(max_examples=80, deadline=None)
 @given(at=positions, cover=st.booleans(), data=st.data())
 def test_added_entry_is_found(at: list[int], cover: bool, data: st.DataObject) -> None:
     entries = chain(EVENTS)
@@ -254,7 +250,6 @@ def test_added_entry_is_found(at: list[int], cover: bool, data: st.DataObject) -
     assert_found(verified(rehashed(forged) if cover else forged, checkpoints), position)
 
 
-@settings(max_examples=50, deadline=None)
 @given(at=positions, data=st.data())
 def test_truncation_is_found(at: list[int], data: st.DataObject) -> None:
     entries = chain(EVENTS)

@@ -86,6 +86,7 @@ def test_model_that_learned_nothing_fails_with_reasons(spec: ModelSpec, data: Da
     assert any(reason.startswith("rocAuc is ") for reason in evaluation.reasons)
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_digest(spec: ModelSpec, data: Dataset, tmp_path: Path) -> None:
     assert run(spec, data, tmp_path / "a").digest == run(spec, data, tmp_path / "b").digest
     assert run(spec, data, tmp_path / "c", seed=8).digest != run(spec, data, tmp_path / "d").digest

@@ -1,7 +1,7 @@
 """What holds whatever happens: never two stables, and a killed controller ends where an undisturbed one does."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.rollout import model
@@ -43,7 +43,6 @@ def play(
     return run(scene, state, killed=killed, tick=5, seconds=5_000)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     kind=st.sampled_from(sorted(KINDS)),
     truth=st.sampled_from(sorted(TRUTHS)),
@@ -108,7 +107,6 @@ def test_exactly_one_version_is_wanted_as_stable_at_any_time(kind: str, truth: s
             assert wanted.runs == (("stable", SLOTS),)
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     orders=st.dictionaries(
         st.integers(0, 80),

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from training.features.point_in_time import join_as_of
@@ -51,7 +51,6 @@ def test_examples_keep_their_order_and_columns() -> None:
 ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 30)), min_size=1, max_size=20, unique=True)
 
 
-@settings(max_examples=50, deadline=None)
 @given(view=ROWS, examples=ROWS)
 def test_join_is_what_looking_up_row_by_row_gives(view: list[tuple[str, int]], examples: list[tuple[str, int]]) -> None:
     rows = pd.DataFrame(

@@ -72,6 +72,7 @@ def test_bad_data_is_refused_and_nothing_is_stored(
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 def test_job_ends_with_an_error_without_traceback_when_the_file_is_empty(tmp_path: Path, folder: Path) -> None:
     (folder / "hmda.csv").write_text("")
     done = run(folder, tmp_path / "data")
