@@ -25,7 +25,8 @@ from serving.rollout.observation import Batch
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 2.0
-_AT_ONCE = 2_000
+_AT_ONCE = 5_000
+_REST = 9.0
 _FORGET_SECONDS = 3600.0
 _DAY = 86_400.0
 UNSPLIT = -1
@@ -35,7 +36,9 @@ UNSPLIT = -1
 class Joiner:
     """The labels of all models. Its methods belong to the controller's event loop."""
 
-    def __init__(self, store: Store, captures: Path, retention_days: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, captures: Path, retention_days: int, clock: Callable[[], float], *, rest: float = _REST
+    ) -> None:
         """Make it.
 
         Args:
@@ -43,7 +46,10 @@ class Joiner:
             captures: folder of the captured predictions.
             retention_days: how long they are kept.
             clock: seconds since 1970.
+            rest: pause after a search through the files that are there, as a multiple of what it took: labels that come
+                one by one then share searches, and the controller's machine has its time for other things.
         """
+        self._rest, self._search_at = rest, dict[str, float]()
         self._store, self._captures, self._days, self._clock = store, captures, retention_days, clock
         self._labels = Labels(store.database)
         self._models = self._labels.models()
@@ -100,16 +106,27 @@ class Joiner:
         if seen is None:
             seen = self._files[model] = await asyncio.to_thread(self._labels.files, model)
         there = await asyncio.to_thread(list_files, self._captures, model)
-        for path in sorted(there - seen):
+        new = sorted(there - seen)
+        if new and not await asyncio.to_thread(self._labels.any_searched, model):
+            # There is nothing to compare them with: the search for what is new goes through them.
+            self._store.take_in(Draft(writes=[partial(self._labels.add_files, model=model, paths=new)]))
+            seen.update(new)
+            new = []
+        for path in new:
             matches = await asyncio.to_thread(self._in_file, model, path)
             self._count(model, matches, partial(self._labels.add_files, model=model, paths=[path]))
             seen.add(path)
         if gone := seen - there:
             self._store.take_in(Draft(writes=[partial(self._labels.drop_files, model=model, paths=gone)]))
             seen -= gone
-        while labels := await asyncio.to_thread(self._labels.unsearched, model, _AT_ONCE):
+        began = asyncio.get_running_loop().time()
+        if began < self._search_at.get(model, began):
+            return
+        if labels := await asyncio.to_thread(self._labels.unsearched, model, _AT_ONCE):
             matches = await asyncio.to_thread(self._in_files, sorted(seen, reverse=True), labels)
             self._count(model, matches, partial(self._labels.mark_searched, model=model, labels=labels))
+            ended = asyncio.get_running_loop().time()
+            self._search_at[model] = ended + self._rest * (ended - began)
 
     async def forget(self) -> None:
         """Delete labels that are older than any captured prediction; those that never met one are counted."""

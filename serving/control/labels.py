@@ -149,6 +149,12 @@ class Labels:
                 found += map(_pending, connection.execute(wanted.where(labels_table.c.id.in_(some))))
         return found
 
+    def any_searched(self, model: str) -> bool:
+        """Say whether a model has labels that were looked for before."""
+        query = sa.select(labels_table.c.id).where(labels_table.c.model == model, labels_table.c.searched).limit(1)
+        with self._engine.connect() as connection:
+            return connection.execute(query).first() is not None
+
     @staticmethod
     def mark_searched(connection: sa.Connection, model: str, labels: Iterable[Pending]) -> None:
         """Say that labels were looked for in all files that are known."""

@@ -1,9 +1,10 @@
 """Captured predictions, read to be compared with labels: which rows of a file are about which label."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +12,8 @@ import pyarrow.parquet as pq
 
 from serving.control.labels import Pending
 from serving.protocol.feedback import is_wrong
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +43,7 @@ def list_files(directory: Path, model: str) -> set[str]:
 
 def request_ids(path: Path) -> list[str]:
     """Return the requests that a file holds; none where it is gone or damaged."""
-    table = _read(path, ["request_id"])
-    return [] if table is None else table.column("request_id").unique().to_pylist()
+    return _reading(path, lambda file: _column(file, "request_id").unique().to_pylist())
 
 
 def match(path: Path, labels: Iterable[Pending]) -> list[Match]:
@@ -49,20 +51,12 @@ def match(path: Path, labels: Iterable[Pending]) -> list[Match]:
     wanted: dict[str, dict[int, Pending]] = {}
     for label in labels:
         wanted.setdefault(label.id, {})[label.row] = label
-    ids = _read(path, ["request_id"]) if wanted else None
-    if ids is None:
+    if not wanted:
         return []
-    hits = pc.is_in(ids.column("request_id"), value_set=pa.array(list(wanted), pa.string()))
-    if not pc.any(hits).as_py():
-        return []
-    names = set(pq.read_schema(path).names)
-    outputs = {f"output.{label.output}" for rows in wanted.values() for label in rows.values()} & names
-    columns = ["request_id", "row", "version", "digest", *({"split"} & names), *outputs]
-    table = _read(path, columns)
-    if table is None:
-        return []
+    ids = pa.array(list(wanted), pa.string())
+    outputs = {f"output.{label.output}" for rows in wanted.values() for label in rows.values()}
     found: dict[tuple[str, int, str], Match] = {}
-    for one in table.filter(hits).to_pylist():
+    for one in _reading(path, lambda file: _rows(file, ids, outputs)):
         about = wanted[one["request_id"]].get(one["row"])
         if about is None or one["digest"] in about.joined or f"output.{about.output}" not in one:
             continue
@@ -84,12 +78,28 @@ def joined(matches: Iterable[Match]) -> Mapping[tuple[str, int], tuple[str, ...]
     return digests
 
 
-def _read(path: Path, columns: list[str]) -> pa.Table | None:
+def _rows(file: pq.ParquetFile, ids: pa.Array, outputs: set[str]) -> list[dict[str, Any]]:
+    """Return what a file says of these requests, with the outputs that it has."""
+    hits = pc.is_in(_column(file, "request_id"), value_set=ids)
+    if not pc.any(hits).as_py():
+        return []
+    columns = ["request_id", "row", "version", "digest", *(({"split"} | outputs) & set(file.schema_arrow.names))]
+    found: list[dict[str, Any]] = file.read(columns=columns, use_threads=False).filter(hits).to_pylist()
+    return found
+
+
+def _column(file: pq.ParquetFile, name: str) -> pa.ChunkedArray:
+    return file.read(columns=[name], use_threads=False).column(name)
+
+
+def _reading(path: Path, read: Callable[[pq.ParquetFile], list[T]]) -> list[T]:
+    """Read from a file; nothing where it is gone or damaged."""
     try:
-        return pq.read_table(path, columns=columns, partitioning=None)
+        with pq.ParquetFile(path) as file:
+            return read(file)
     except FileNotFoundError:
         # The retention has taken it.
-        return None
+        return []
     except (OSError, pa.ArrowException) as error:
         log.warning("captured predictions cannot be read, labels about them stay open: %s: %s", path, error)
-        return None
+        return []

@@ -41,7 +41,7 @@ class World:
         self.store = Store(
             f"sqlite:///{self.folder}/c.db", self.folder / "s.json", "key", rollout_seconds=100, clock=lambda: self.now
         )
-        self.joiner = Joiner(self.store, self.folder / "captures", 30, lambda: self.now)
+        self.joiner = Joiner(self.store, self.folder / "captures", 30, lambda: self.now, rest=0)
         take_in = self.store.take_in
 
         def seen(draft: Any, *, batches: Any = None, alarms: Any = None) -> None:
@@ -210,7 +210,17 @@ async def test_many_labels_are_searched_piece_by_piece(world: World, monkeypatch
     ids = [f"id{number}" for number in range(10)]
     world.capture(*ids)
     world.label(*ids)
-    assert sum(one[2] for one in await world.join()) == 10
+    found = [await world.join() for _ in range(5)]
+    assert [sum(one[2] for one in part) for part in found] == [3, 3, 3, 1, 0]
+
+
+async def test_search_is_followed_by_a_rest(world: World) -> None:
+    world.joiner = Joiner(world.store, world.folder / "captures", 30, lambda: world.now, rest=1e9)
+    world.capture("a", "b")
+    world.label("a")
+    assert await world.join() == [("d1", 3, 1, 0)]
+    world.label("b")
+    assert await world.join() == []
 
 
 def test_labels_of_an_unknown_model_are_refused(world: World) -> None:

@@ -25,7 +25,7 @@ class Labelled:
     def __init__(self, world: Any, folder: Path) -> None:
         self.world, self.folder = world, folder / "m" / "1970-01-12"
         self.folder.mkdir(parents=True)
-        self.joiner = Joiner(world.store, folder, 30, lambda: world.now)
+        self.joiner = Joiner(world.store, folder, 30, lambda: world.now, rest=0)
         self.files = 0
 
     async def begin(self, strategy: dict[str, Any]) -> int:
