@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 2.0
 _AT_ONCE = 5_000
-_REST = 9.0
+_REST = 3.0
 _FORGET_SECONDS = 3600.0
 _DAY = 86_400.0
 UNSPLIT = -1
