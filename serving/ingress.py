@@ -153,7 +153,15 @@ class Ingress:
             raise
         if served.traffic is not None:
             return await served.traffic.answer(served, request, request_id, started, headers, v2=v2)
-        outputs = await served.batcher.submit(request, request_id, started)
+        try:
+            outputs = await served.batcher.submit(request, request_id, started)
+        except ProtocolError as error:
+            instead = served.instead
+            if instead is None or error.status != 500:
+                raise
+            # Counted against the new version already; the caller need not notice.
+            codec = instead.codec
+            outputs = await instead.batcher.submit(request, request_id, time.perf_counter())
         return codec.encode(request, outputs) if v2 else invocations.encode(codec, outputs)
 
     async def _look_up(self, served: Served, request: Decoded) -> None:

@@ -270,9 +270,22 @@ class Replica:
 
     def _switch(self) -> None:
         serving = set(self._serving.values())
-        stable = [self._loaded[key] for key in serving]
+        # Right after a promotion nothing runs beside the new version; what it fails on the one before answers.
+        stable = [self._loaded[key].backed_by(self._previous(key)) for key in serving]
         others = [served for key, served in self._loaded.items() if key not in serving and key[0] in self._serving]
+        for served in stable:
+            served.batcher.slot.digest = served.digest
+        for served in others:
+            # Asked by its number, or in place of the one that serves: no evidence about an arm.
+            served.batcher.slot.digest = ""
         self.ingress.table = Table.build(stable, others, traffic=self._releases.traffic)
+
+    def _previous(self, key: Key) -> Served | None:
+        """Return what was stable before a version that serves, while it is kept warm."""
+        entry = self.state.models.get(key[0])
+        if entry is None or entry.stable is None or entry.previous is None or entry.stable.digest != key[2]:
+            return None
+        return self._loaded.get((key[0], entry.previous.version, entry.previous.digest))
 
     async def _ensure(self, key: Key, release: Release) -> None:
         failure = self._failed.get(key)

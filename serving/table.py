@@ -32,6 +32,13 @@ class Served:
     batcher: Batcher
     traffic: Traffic | None = None
     """How its requests are divided while a rollout runs; None while stable answers all of them."""
+    instead: "Served | None" = None
+    """The version before, kept warm: it answers a request that this one fails on."""
+
+    def backed_by(self, previous: "Served | None") -> "Served":
+        """Return it with the version before to fall back on, where that takes and gives the same."""
+        fits = previous is not None and previous.model.signature == self.model.signature
+        return replace(self, instead=previous) if fits else self
 
     @classmethod
     def make(
@@ -96,8 +103,10 @@ class Table:
             if root in documents:
                 continue
             versions.setdefault(served.name, []).append(served.version)
-            infer[f"{root}/infer"] = served
-            invocations[f"{root}/invocations"] = served
+            # Who names a version wants that one or none.
+            named = replace(served, instead=None)
+            infer[f"{root}/infer"] = named
+            invocations[f"{root}/invocations"] = named
             documents[root] = _metadata(served, [served.version])
             documents[f"{root}/ready"] = orjson.dumps({"name": served.name, "version": served.version, "ready": True})
         for served in stable:

@@ -2,6 +2,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from serving.features import FeatureStore
 from serving.ingress import Ingress, Options
 from serving.runtime import model
 from serving.runtime.contract import FeatureLookup
+from serving.runtime.signature import Signature
 from serving.table import Served, Table
 
 Make = Callable[..., Path]
@@ -257,6 +259,43 @@ async def test_output_that_is_not_finite_is_an_error(stand: Stand, monkeypatch: 
     assert answer.status_code == 500
     assert "not finite in output 'probability'" in answer.json()["error"]
     assert stand.outcomes() == {"invalid": 1}
+
+
+class Broken:
+    """A model that fails on everything, or answers with what is no number."""
+
+    def __init__(self, sound: Any, answer: Any) -> None:
+        self.signature, self.contract, self._answer = sound.signature, sound.contract, answer
+
+    def predict(self, _inputs: Any) -> Any:
+        if self._answer is None:
+            raise RuntimeError("broken")
+        return self._answer
+
+
+NO_NUMBER = {"label": np.array([1]), "probability": np.array([np.nan], np.float32)}
+
+
+@pytest.mark.parametrize(("answer", "counted"), [(None, "failed"), (NO_NUMBER, "invalid")])
+async def test_version_before_answers_what_the_new_one_fails_on(stand: Stand, answer: Any, counted: str) -> None:
+    previous = stand.ingress.table.infer["/v2/models/small/versions/1/infer"]
+    stand.stable.batcher.model = Broken(stand.loaded, answer)
+    stand.ingress.table = Table.build([stand.stable.backed_by(previous)], [previous])
+
+    given = await stand.client.post("/v2/models/small/infer", json=infer())
+    named = await stand.client.post("/v2/models/small/versions/2/infer", json=infer())
+
+    assert (given.status_code, given.json()["model_version"]) == (200, "1")
+    assert named.status_code == 500
+    # Both are held against the version that failed.
+    assert stand.outcomes() == {counted: 2}
+
+
+async def test_version_before_with_other_inputs_cannot_answer(stand: Stand) -> None:
+    other = Broken(stand.loaded, None)
+    other.signature = Signature(inputs=(), outputs=other.signature.outputs)
+    assert stand.stable.backed_by(replace(stand.stable, model=other)).instead is None
+    assert stand.stable.backed_by(None).instead is None
 
 
 def store(handler: Callable[[httpx.Request], httpx.Response], deadline: float = 5.0) -> FeatureStore:

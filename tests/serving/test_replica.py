@@ -132,6 +132,27 @@ async def test_release_is_served_and_promoted_and_the_next_one_replaces_it(world
     assert replica.healthy()
 
 
+async def test_version_before_stays_to_answer_for_the_new_one_and_is_no_evidence(
+    world: World, make_artifact: Make
+) -> None:
+    replica = await world.replica()
+    for version in ("1", "2"):
+        await world.release(make_artifact(version, bias=int(version) / 10), version)
+        await world.settled()
+    await until_answered(replica, (200, "2"))
+
+    serving = replica.ingress.table.infer["/v2/models/small/infer"]
+    assert serving.instead is not None
+    assert (serving.version, serving.instead.version) == ("2", "1")
+    assert (serving.batcher.slot.digest, serving.instead.batcher.slot.digest) == (serving.digest, "")
+
+    await world.release(make_artifact("1", bias=0.1), "1")
+    await world.settled()
+    await until_answered(replica, (200, "1"))
+    back = replica.ingress.table.infer["/v2/models/small/infer"]
+    assert back.batcher.slot.digest == back.digest
+
+
 async def test_every_replica_switches_before_the_release_is_promoted(world: World, make_artifact: Make) -> None:
     replicas = [await world.replica(), await world.replica()]
     await world.release(make_artifact(), "1")
