@@ -15,6 +15,8 @@ SHARE = 0.2
 """Share of the calls that fail where a fault is not about all of them."""
 QUIET = 20
 """Calls at the beginning that such a fault spares."""
+SLOW_SECONDS = 0.25
+"""What a slow model takes longer: it waits, as for a service, and leaves the processor to others."""
 _LEAK_MIB, _ROOM_MIB = 8, 256
 
 
@@ -100,24 +102,6 @@ def _not_a_number(model: Any, helper: Any) -> None:
     )
 
 
-def _slow(model: Any, helper: Any) -> None:
-    graph, inner = model.graph, _sound_output(model.graph, "probability")
-    size, value = 350, "fault_m0"
-    graph.node.append(helper.make_node("RandomUniform", [], [value], shape=[size, size], high=1e-6, low=0.0))
-    for step in range(3):
-        following = f"fault_m{step + 1}"
-        graph.node.append(helper.make_node("MatMul", [value, value], [following]))
-        value = following
-    graph.node.extend(
-        [
-            helper.make_node("ReduceMin", [value], ["fault_least"], keepdims=0),
-            helper.make_node("Constant", [], ["fault_nothing"], value_float=0.0),
-            helper.make_node("Mul", ["fault_least", "fault_nothing"], ["fault_zero"]),
-            helper.make_node("Add", [inner, "fault_zero"], ["probability"]),
-        ]
-    )
-
-
 def _wrong(model: Any, helper: Any) -> None:
     graph = model.graph
     probability, label = _sound_output(graph, "probability"), _sound_output(graph, "label")
@@ -158,13 +142,36 @@ def _onnx(change: Callable[[Any, Any], None]) -> Callable[[Path], None]:
     return break_it
 
 
-_LEAKING = f"""
-import os, resource, signal
+_PYFUNC = """
+import os, resource, signal, time
 import onnxruntime
 
-class Leaking:
+class Broken:
     def __init__(self, graph):
         self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        self.begin()
+
+    def predict(self, model_input, params=None):
+        self.suffer()
+        names = [one.name for one in self.session.get_outputs()]
+        feed = {one.name: model_input[one.name].to_numpy().reshape(-1, 1) for one in self.session.get_inputs()}
+        return dict(zip(names, self.session.run(names, feed)))
+
+%(fault)s
+
+def _load_pyfunc(path):
+    return Broken(path)
+
+# %(nonce)s
+"""
+_SLEEPS = f"""
+    def begin(self): pass
+
+    def suffer(self):
+        time.sleep({SLOW_SECONDS})
+"""
+_LEAKS = f"""
+    def begin(self):
         self.kept = []
         # The machine is in no danger: this process may take {_ROOM_MIB} MiB more than now.
         with open("/proc/self/status") as file:
@@ -172,38 +179,34 @@ class Leaking:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (used * 1024 + {_ROOM_MIB} * 2**20, hard))
 
-    def predict(self, model_input, params=None):
+    def suffer(self):
         try:
             self.kept.append(bytes({_LEAK_MIB} * 2**20))
         except MemoryError:
             os.kill(os.getpid(), signal.SIGKILL)  # what the kernel does when there is no memory left
-        names = [one.name for one in self.session.get_outputs()]
-        feed = {{one.name: model_input[one.name].to_numpy().reshape(-1, 1) for one in self.session.get_inputs()}}
-        return dict(zip(names, self.session.run(names, feed)))
-
-def _load_pyfunc(path):
-    return Leaking(path)
-
-# {{nonce}}
 """
 _MLMODEL = """flavors:
   python_function:
-    loader_module: leaking_model
+    loader_module: broken_model
     code: code
     data: model.onnx
 """
 
 
-def _leak(folder: Path) -> None:
-    # What ONNX cannot express is served as a pyfunc; this one holds the sound graph.
-    pyfunc = folder / "pyfunc"
-    (pyfunc / "code").mkdir(parents=True)
-    (folder / "model.onnx").rename(pyfunc / "model.onnx")
-    (pyfunc / "MLmodel").write_text(_MLMODEL, encoding="utf-8")
-    code = _LEAKING.replace("{nonce}", uuid.uuid4().hex).lstrip()
-    (pyfunc / "code" / "leaking_model.py").write_text(code, encoding="utf-8")
-    contract = json.loads((folder / "serving.json").read_text("utf-8"))
-    (folder / "serving.json").write_text(json.dumps(contract | {"kind": "pyfunc"}, indent=2, sort_keys=True) + "\n")
+def _pyfunc(fault: str) -> Callable[[Path], None]:
+    """Make a fault out of code around the sound graph: what ONNX cannot express is served as a pyfunc."""
+
+    def break_it(folder: Path) -> None:
+        pyfunc = folder / "pyfunc"
+        (pyfunc / "code").mkdir(parents=True)
+        (folder / "model.onnx").rename(pyfunc / "model.onnx")
+        (pyfunc / "MLmodel").write_text(_MLMODEL, encoding="utf-8")
+        code = _PYFUNC % {"fault": fault.strip("\n"), "nonce": uuid.uuid4().hex}
+        (pyfunc / "code" / "broken_model.py").write_text(code.lstrip(), encoding="utf-8")
+        contract = json.loads((folder / "serving.json").read_text("utf-8")) | {"kind": "pyfunc"}
+        (folder / "serving.json").write_text(json.dumps(contract, indent=2, sort_keys=True) + "\n")
+
+    return break_it
 
 
 @dataclass(frozen=True)
@@ -218,9 +221,9 @@ FAULTS = {
     "none": Fault("nothing is wrong with it: the same model with another digest", _onnx(lambda _model, _helper: None)),
     "errors": Fault(f"{SHARE:.0%} of the calls end in an error", _onnx(_errors)),
     "dead": Fault("every call ends in an error, the first one too", _onnx(_dead)),
-    "slow": Fault("every call takes some ten milliseconds longer", _onnx(_slow)),
+    "slow": Fault(f"every call takes {SLOW_SECONDS:g} s longer", _pyfunc(_SLEEPS)),
     "nan": Fault(f"{SHARE:.0%} of the calls answer NaN", _onnx(_not_a_number)),
     "crash": Fault("the model can't be loaded", _onnx(_crash)),
     "accuracy": Fault("every answer is the opposite", _onnx(_wrong)),
-    "leak": Fault(f"each call keeps {_LEAK_MIB} MiB until the process dies", _leak),
+    "leak": Fault(f"each call keeps {_LEAK_MIB} MiB until the process dies", _pyfunc(_LEAKS)),
 }

@@ -83,6 +83,7 @@ def test_a_share_of_the_calls_is_broken_as_said(kind: str, failing: bool, unknow
     assert (sound / "model.onnx").read_bytes() != before
 
 
+@pytest.mark.slow
 def test_slow_model_answers_the_same(sound: Path) -> None:
     FAULTS["slow"].damage(sound)
 
