@@ -92,7 +92,7 @@ def main() -> None:
             trial.settle(control, versions.approved(versions.add("none")), SHARED_GROUP)
             endpoint = context.endpoint("inference")
             address, path = endpoint["url"], f"/v2/models/{MODEL}/infer"
-            asked = users.bodies(versions.sample())
+            asked = users.rows(versions.sample())
             with Users(address, endpoint["token"], path, asked, per_second=options.rate) as asking:
                 trial.warm(asking, 5)
                 for case in CASES:

@@ -70,7 +70,7 @@ def measured(options: argparse.Namespace) -> list[dict[str, Any]]:
             trial.settle(control, versions.approved(versions.add("none")), SHARED_GROUP)
             endpoint = context.endpoint("inference")
             address, path = endpoint["url"], f"/v2/models/{MODEL}/infer"
-            asked = users.bodies(versions.sample())
+            asked = users.rows(versions.sample())
             with Users(address, endpoint["token"], path, asked, per_second=options.rate) as asking:
                 trial.warm(asking, 5)
                 for strategy in options.strategy:

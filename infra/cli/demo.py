@@ -2,9 +2,11 @@
 
 import contextlib
 import fcntl
+import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -16,7 +18,7 @@ from infra.demo import report, trial, users
 from infra.demo.chart import Chart
 from infra.demo.faults import FAULTS
 from infra.demo.trial import Outcome
-from infra.demo.users import Users
+from infra.demo.users import Labels, Users
 from infra.demo.versions import MODEL, Versions
 from infra.provider.release_controller import person
 
@@ -48,6 +50,8 @@ def demo(
     if MODEL in context.settings.models:
         raise CommandFailed(f"stack {stack} has a model {MODEL!r}, the name that the demo uses: rename it", exit_code=2)
     where = Path(folder).resolve() if folder else context.home / "reports"
+    # Whoever ends it politely finds everything as it was.
+    signal.signal(signal.SIGTERM, _end)
     with _alone(context):
         outcomes = _try(context, SHOWN if fault == "all" else (fault,))
     files = report.write(where, outcomes)
@@ -59,6 +63,10 @@ def demo(
     if unlike:
         said = "; ".join(f"{one.fault}: {one.state}, {one.user_failures} failed requests of users" for one in unlike)
         raise CommandFailed(f"not every broken release was taken back unnoticed: {said}")
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(143)
 
 
 @contextlib.contextmanager
@@ -85,21 +93,35 @@ def _try(context: Context, faults: tuple[str, ...]) -> list[Outcome]:
             trial.settle(control, versions.approved(versions.add("none")), SHARED_GROUP)
             endpoint = context.endpoint("inference")
             address = endpoint["url"]
-            requests = users.bodies(versions.sample())
+            rows = users.rows(versions.sample())
             path = f"/v2/models/{MODEL}/infer"
-            with Users(address, endpoint["token"], path, requests, per_second=_RATE) as asking:
+            with (
+                context.http("inference") as http,
+                Users(address, endpoint["token"], path, rows, per_second=_RATE) as asking,
+            ):
                 trial.warm(asking, _WARM_SECONDS)
-                return [_one(control, asking, versions, fault) for fault in faults]
+                labels = Labels(http, MODEL, rows)
+                return [_one(control, asking, versions, fault, labels) for fault in faults]
         finally:
             say("taking the demo's model away again")
             _withdraw(control)
             versions.remove()
 
 
-def _one(control: Control, asking: Users, versions: Versions, fault: str) -> Outcome:
+def _one(control: Control, asking: Users, versions: Versions, fault: str, labels: Labels) -> Outcome:
     manifest = versions.approved(versions.add(fault))
+    judged = fault == "accuracy"  # nothing else shows only in labels
     with Chart(err, f"{fault}: {FAULTS[fault].said}") as chart:
-        return trial.run(control, asking, manifest, fault=fault, group=SHARED_GROUP, look=chart.look)
+        return trial.run(
+            control,
+            asking,
+            manifest,
+            fault=fault,
+            group=SHARED_GROUP,
+            strategy=trial.PATIENT if judged else trial.CANARY,
+            look=chart.look,
+            labels=labels if judged else None,
+        )
 
 
 def _withdraw(control: Control) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from infra.cli.control import Control
 from infra.cli.output import CommandFailed
-from infra.demo.users import Answered, Users
+from infra.demo.users import Answered, Labels, Users
 from infra.provider.release_controller import ENDED, person
 from policies.releases.manifest import Manifest
 
@@ -25,8 +25,12 @@ CANARY: dict[str, Any] = {
 }
 """How the trials roll out, unless told otherwise. Users ask some hundred times a second, so that seconds suffice."""
 
+PATIENT = CANARY | {"steps": [{"weight": 50, "minutes": 4}]}
+"""For what only labels show: predictions meet their labels once a capture file is closed, after a minute by default."""
+
 LOOK_SECONDS = 0.2
 _START_SECONDS = 180.0
+_DECIDED = ("rolling-back", "rolled-back", "aborted", "promoted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,8 @@ def run(
     group: str,
     strategy: Mapping[str, Any] = CANARY,
     look: Look = lambda _sample, _seen: None,
-    seconds: float = 300.0,
+    labels: Labels | None = None,
+    seconds: float = 420.0,
 ) -> Outcome:
     """Roll a version out and watch until its rollout is over.
 
@@ -150,6 +155,7 @@ def run(
         group: the serving group of the model.
         strategy: how it is rolled out.
         look: is called with every sample and the controller's view.
+        labels: tells the service what really happened; None: nobody ever knows.
         seconds: how long it may take.
 
     Raises:
@@ -165,6 +171,8 @@ def run(
         rollout = seen.get("rollout") or {}
         now = len(users.answers)
         samples.append(_sample(users.answers[last:now], rollout, manifest.version, samples, time.time() - began))
+        if labels is not None:
+            labels.tell(users.answers[last:now])
         last = now
         look(samples[-1], seen)
         if rollout.get("id") == asked["id"] and rollout.get("state") in ENDED:
@@ -213,7 +221,7 @@ def _outcome(
     decision = decided or ended
     own = [one.at for one in answers if one.version == manifest.version]
     failed = [one for one in answers if one.problem]
-    counts = rollout["counts"]["candidate"]
+    until = next((one for one in samples if one.phase in _DECIDED), samples[-1])
     return Outcome(
         fault=fault,
         version=manifest.version,
@@ -224,7 +232,7 @@ def _outcome(
         quarantined=any(one["digest"] == manifest.digest for one in seen.get("quarantined") or ()),
         user_requests=len(answers),
         user_failures=len(failed),
-        candidate_requests=int(counts["requests"]),
+        candidate_requests=until.candidate_requests,
         seconds_to_decision=None if decision is None else round(max(decision - first, 0.0), 3),
         seconds_to_stable=round(ended - decided, 3) if decided and ended else 0.0,
         seconds_to_last_answer=_after(own, decision),

@@ -7,9 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
+import httpx
 import pytest
 
-from infra.demo.users import Users, bodies
+from infra.demo.users import Answered, Labels, Row, Users, rows
 
 Reply = Callable[[Any], tuple[int, Any]]
 
@@ -45,8 +46,11 @@ def service() -> Iterator[Callable[[Reply], str]]:
         server.server_close()
 
 
+ROWS = [Row(b'{"row": 0}', 1), Row(b'{"row": 1}', 0)]
+
+
 def ask(url: str, count: int) -> Users:
-    with Users(url, "t", "/v2/models/m/infer", [b'{"row": 0}', b'{"row": 1}'], per_second=500, connections=2) as users:
+    with Users(url, "t", "/v2/models/m/infer", ROWS, per_second=500, connections=2) as users:
         until = time.monotonic() + 10
         while len(users.answers) < count and time.monotonic() < until:
             time.sleep(0.01)
@@ -86,4 +90,30 @@ def test_nobody_there_is_a_failed_request(service: Callable[[Reply], str]) -> No
 def test_rows_without_a_value_are_not_asked() -> None:
     sample = {"inputs": [{"name": "x", "datatype": "FP32", "data": [1.0, None, 3.0]}], "outcome": [0, 1, 0]}
 
-    assert [json.loads(body)["inputs"][0]["data"] for body in bodies(sample)] == [[1.0], [3.0]]
+    assert [(json.loads(one.body)["inputs"][0]["data"], one.outcome) for one in rows(sample)] == [
+        ([1.0], 0),
+        ([3.0], 0),
+    ]
+
+
+def test_each_request_has_an_id_of_its_own_that_labels_go_by(service: Callable[[Reply], str]) -> None:
+    users = ask(service(lambda _asked: (200, {"model_version": "1"})), 20)
+
+    assert len({one.id for one in users.answers}) == len(users.answers)
+    assert {one.row for one in users.answers} == {0, 1}
+
+
+def test_labels_that_cannot_be_stored_now_are_sent_again() -> None:
+    sent: list[Any] = []
+    answers = iter([503, 200])
+
+    def take(request: httpx.Request) -> httpx.Response:
+        sent.append(json.loads(request.content)["labels"])
+        return httpx.Response(next(answers), json={})
+
+    with httpx.Client(base_url="http://service", transport=httpx.MockTransport(take)) as http:
+        labels = Labels(http, "m", ROWS)
+        labels.tell([Answered(1.0, "1", id="a", row=0), Answered(1.0, "", "status 500", id="b", row=1)])
+        labels.tell([Answered(2.0, "1", id="c", row=1)])
+
+    assert sent == [[{"id": "a", "label": 1}], [{"id": "a", "label": 1}, {"id": "c", "label": 0}]]
