@@ -15,13 +15,14 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
-from benchmarks.rollback import withdraw
-from benchmarks.rollout import tables
+from benchmarks.rollback import DOCS, withdraw
+from benchmarks.rollout import tables, write
 from components import paths
 from components.models import SHARED_GROUP
 from infra.cli.context import Context
@@ -33,6 +34,9 @@ from infra.demo.versions import MODEL, Versions
 from infra.provider import marks
 from infra.provider.release_controller import ENDED
 from infra.provider.supervisor import Supervisor
+
+BEGIN, END = "<!-- made by: python -m benchmarks.kills --write -->", "<!-- end of benchmarks.kills -->"
+TITLE = "Killed during a rollout"
 
 HEALTHY: dict[str, Any] = {
     "kind": "canary",
@@ -83,7 +87,13 @@ def main() -> None:
     parser.add_argument("--stack", default="local")
     parser.add_argument("--rate", type=float, default=150, help="users' requests/s")
     parser.add_argument("--only", default="", help="cases whose `victim phase` holds this text")
+    parser.add_argument("--out", type=Path, help="add the results to this file, one JSON document a line")
+    parser.add_argument("--write", type=Path, help=f"put the table of this file into {DOCS.name}, and kill nothing")
     options = parser.parse_args()
+    if options.write:
+        found = [json.loads(line) for line in options.write.read_text("utf-8").splitlines()]
+        write(DOCS, tables({TITLE: found}), BEGIN, END)
+        return
     context, results = Context(options.stack), []
     versions = Versions(context)
     with Control(context) as control:
@@ -99,10 +109,13 @@ def main() -> None:
                     if options.only in f"{case.victim} {case.phase}":
                         results.append(tried(context, control, asking, versions, case))
                         say(json.dumps(results[-1]))
+                        if options.out:
+                            with options.out.open("a", encoding="utf-8") as file:
+                                file.write(json.dumps(results[-1]) + "\n")
         finally:
             patiently(lambda: withdraw(control))
             versions.remove()
-    print(tables({"Killed during a rollout": results}))
+    print(tables({TITLE: results}))
     if not all(one["converged"] == "yes" for one in results):
         raise SystemExit(1)
 
@@ -114,7 +127,7 @@ def tried(context: Context, control: Control, asking: Users, versions: Versions,
     manifest = versions.approved(versions.add(case.fault))
     asked = trial.ask(control, manifest, SHARED_GROUP, case.strategy)
     wait_for(control, asked["id"], lambda rollout: rollout["phase"] == case.phase or rollout["state"] in ENDED)
-    killed = kill(context, case.victim, manifest.version)
+    kill(context, case.victim, manifest.version)
     at = time.monotonic()
     if case.phase == "paused":
         patiently(lambda: control.ask("POST", f"/v1/models/{MODEL}/rollout/resume", {"by": "benchmark"}))
@@ -129,7 +142,7 @@ def tried(context: Context, control: Control, asking: Users, versions: Versions,
     lost = [one for one in answers if one.problem]
     good = rollout["state"] in case.ends and one and verified["ok"] is True and (not lost or case.victim == "ingress")
     return {
-        "killed": f"{case.victim} ({killed})",
+        "killed": case.victim,
         "in phase": case.phase,
         "ended": rollout["state"],
         "s after the kill": f"{took:.1f}",
@@ -164,8 +177,8 @@ def patiently(ask: Callable[[], Any]) -> Any:
             time.sleep(0.1)
 
 
-def kill(context: Context, victim: str, version: str) -> int:
-    """Kill one process of the environment; returns its number."""
+def kill(context: Context, victim: str, version: str) -> None:
+    """Kill one process of the environment."""
     home = str(context.home)
     if victim in ("control", "actuator"):
         name = {"control": "control", "actuator": "inference"}[victim]
@@ -177,7 +190,6 @@ def kill(context: Context, victim: str, version: str) -> int:
     if not pid:
         raise CommandFailed(f"there is no {victim} to kill")
     os.kill(pid, signal.SIGKILL)
-    return pid
 
 
 def replicas(home: str) -> list[int]:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rollout import tables
+from benchmarks.rollout import tables, write
 from components.models import SHARED_GROUP
 from infra.cli.context import Context
 from infra.cli.control import Control
@@ -26,6 +26,7 @@ from infra.demo.versions import MODEL, Versions
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "rollouts.md"
 BEGIN, END = "<!-- made by: python -m benchmarks.rollback --write -->", "<!-- end of benchmarks.rollback -->"
+TITLE = "Broken and healthy releases under load"
 
 _COMMON: dict[str, Any] = {
     "bakeMinutes": 0.05,
@@ -54,10 +55,11 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help=f"put the table of this file into {DOCS.name}, and measure nothing")
     options = parser.parse_args()
     if options.write:
-        write([json.loads(line) for line in options.write.read_text("utf-8").splitlines()])
+        found = [json.loads(line) for line in options.write.read_text("utf-8").splitlines()]
+        write(DOCS, tables({TITLE: [shown(one) for one in found]}), BEGIN, END)
         return
     results = measured(options)
-    print(tables({"Broken and healthy releases under load": [shown(one) for one in results]}))
+    print(tables({TITLE: [shown(one) for one in results]}))
 
 
 def measured(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -147,15 +149,6 @@ def shown(one: dict[str, Any]) -> dict[str, Any]:
         "candidate requests": f"{one['candidateRequests']:,}",
         "s until stable answers all": f"{stable:.2f}",
     }
-
-
-def write(results: list[dict[str, Any]]) -> None:
-    """Replace the table in the docs."""
-    page = DOCS.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
-    table = tables({"Broken and healthy releases under load": [shown(one) for one in results]})
-    DOCS.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -289,12 +289,12 @@ def tables(results: dict[str, list[Row]]) -> str:
     return "\n\n".join(parts)
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
     """Replace what lies between the markers."""
     page = path.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    before, rest = page.split(begin)
+    _, after = rest.split(end, maxsplit=1)
+    path.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

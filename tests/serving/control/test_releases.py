@@ -35,6 +35,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.now = folder, 1_000_000.0
+        self.stepped = 0.0  # how far the wall clock was put forward since
         self.sequence = 0
         self.error_rate = 0.0
         self.application = {"status": "ready", "reason": "", "fault": "platform"}
@@ -44,7 +45,14 @@ class World:
     def open(self) -> Store:
         database = f"sqlite:///{self.folder / 'control.db'}"
         snapshot = self.folder / "snapshot.json"
-        store = Store(database, snapshot, "key", rollout_seconds=100, clock=lambda: self.now)
+        store = Store(
+            database,
+            snapshot,
+            "key",
+            rollout_seconds=100,
+            clock=lambda: self.now + self.stepped,
+            monotonic=lambda: self.now,
+        )
         store.seal_with(DirectoryPlace(self.folder / "checkpoints"), make_key(self.folder / "key", "test"))
         return store
 
@@ -332,6 +340,26 @@ def test_controller_that_is_killed_in_any_state_goes_on(world: World, phase: str
     report = audit(world.store.ledger, DirectoryPlace(world.folder / "checkpoints"), keys)
     assert report.findings == ()
     assert report.sealed == report.head.seq
+
+
+@pytest.mark.parametrize("step", [-86_400.0, -60.0, 60.0, 86_400.0])
+@pytest.mark.parametrize("killed", [False, True])
+def test_step_of_the_wall_clock_neither_hurries_nor_holds_up_a_rollout(world: World, step: float, killed: bool) -> None:
+    world.promote("1")
+    world.store.release("m", release("2"), CANARY)
+    world.until(lambda: world.rollout()["weight"] == 2000)
+    world.stepped += step
+    if killed:
+        world.kill()
+    seconds = 0
+    while not world.ended():
+        world.second()
+        seconds += 1
+    # Two steps and the bake, 6 s each; across a restart only the wall clock tells how much of them had passed.
+    assert (10 if killed else 16) <= seconds <= 24
+    assert world.rollout()["state"] == "promoted"
+    keys = {public_key(make_key(world.folder / "key", "test"))}
+    assert audit(world.store.ledger, DirectoryPlace(world.folder / "checkpoints"), keys).findings == ()
 
 
 def test_two_controllers_never_write_at_the_same_time(world: World) -> None:
