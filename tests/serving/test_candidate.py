@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,40 @@ async def test_broken_candidate_is_rolled_back_and_no_request_fails(
     assert found["served"]["version"] == "1"
     assert len(found["quarantined"]) == 1
     assert set(world.answers) == {(200, "1")}
+
+
+@pytest.mark.parametrize("gives", [None, {"label": np.array([1]), "probability": np.array([np.nan], np.float32)}])
+async def test_version_that_breaks_after_the_swap_is_taken_back_and_no_request_fails(
+    world: World, make_artifact: Make, gives: Any
+) -> None:
+    strategy = {"kind": "all-at-once", "bakeMinutes": 5}
+    release = asyncio.create_task(world.release(make_artifact("two", bias=0.1), "2", strategy))
+
+    def serving() -> Any:
+        return world.replica.ingress.table.infer["/v2/models/small/infer"]
+
+    async with asyncio.timeout(20):
+        while world.answers[200, "2"] < 100:
+            await asyncio.sleep(0.01)
+    sound = serving().batcher.model
+    calls = count()
+
+    class Broken:
+        signature, contract = sound.signature, sound.contract
+
+        def predict(self, inputs: Any) -> Any:
+            if next(calls) % 3:
+                return sound.predict(inputs)
+            if gives is None:
+                raise RuntimeError("broken")
+            return gives
+
+    serving().batcher.model = Broken()
+    found = await release
+
+    assert (found["rollout"]["state"], found["served"]["version"]) == ("rolled-back", "1"), found["rollout"]["reason"]
+    assert "failure" in found["rollout"]["reason"]
+    assert set(world.answers) == {(200, "1"), (200, "2")}
 
 
 async def test_wrong_answers_are_found_by_the_sample(world: World, make_artifact: Make) -> None:
