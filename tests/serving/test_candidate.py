@@ -223,6 +223,7 @@ async def test_broken_candidate_is_rolled_back_and_no_request_fails(
     assert set(world.answers) == {(200, "1")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gives", [None, {"label": np.array([1]), "probability": np.array([np.nan], np.float32)}])
 async def test_version_that_breaks_after_the_swap_is_taken_back_and_no_request_fails(
     world: World, make_artifact: Make, gives: Any
