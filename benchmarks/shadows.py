@@ -52,7 +52,7 @@ def measured(stack: str, seconds: float, rounds: int) -> dict[str, Any]:
             shadows = [wire(versions.approved(versions.add(fault))) for fault in ("none", "dead")]
             endpoint = context.endpoint("inference")
             at = urlsplit(endpoint["url"])
-            body = users.bodies(versions.sample())[0]
+            body = users.rows(versions.sample())[0].body
             headers = {"Authorization": f"Bearer {endpoint['token']}"}
             target = Target(at.hostname or "", at.port or 80, f"/v2/models/{MODEL}/infer", body, headers)
             closed_loop(target, concurrency=8, seconds=2)
