@@ -27,6 +27,7 @@ from serving.traffic import Split
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "rollouts.md"
 BEGIN, END = "<!-- made by: python -m benchmarks.rollout --write -->", "<!-- end -->"
 OLD, NEW = Version(version="1", digest="sha256:1"), Version(version="2", digest="sha256:2")
+HALF = (Stage(5_000, 3_000),)
 NEVER = 10**9
 
 Row = dict[str, Any]
@@ -125,6 +126,8 @@ def healthy(trials: int) -> list[Row]:
         "reports of 20 requests": {"batch": 20},
         "errors were a tenth while the record was made": {"before": 0.1},
         "errors were four times as many then": {"before": 4.0},
+        "half of the traffic from the first step on": {"stages": HALF},
+        "the same, errors were a tenth while the record was made": {"stages": HALF, "before": 0.1},
     }
     rows = []
     for name, options in cases.items():
@@ -134,7 +137,8 @@ def healthy(trials: int) -> list[Row]:
             rate = float(np.exp(source.uniform(np.log(0.001), np.log(0.02))))
             version, before = Behaviour(errors=rate), Behaviour(errors=rate * options.get("before", 1.0))
             record, batch = options.get("record", 20_000), options.get("batch", 1)
-            decision = trial(source, version, version, CANARY, history=record, batch=batch, labels=0.2, before=before)
+            stages = options.get("stages", CANARY)
+            decision = trial(source, version, version, stages, history=record, batch=batch, labels=0.2, before=before)
             if decision:
                 stopped[decision.verdict.action] += 1
         rows.append(
@@ -144,6 +148,21 @@ def healthy(trials: int) -> list[Row]:
                 "paused": f"{100 * stopped['pause'] / trials:.1f} %",
             }
         )
+    return rows
+
+
+def incidents(trials: int) -> list[Row]:
+    """Both arms begin to fail in 20 % of requests with the rollout's very first request: the worst moment there is."""
+    rows = []
+    for share in (500, 2_500, 5_000):
+        wrongly = 0
+        for number in range(trials):
+            source = np.random.default_rng([3, number])
+            usual = Behaviour(errors=float(np.exp(source.uniform(np.log(0.001), np.log(0.02)))))
+            now = Behaviour(errors=0.2)
+            decision = trial(source, now, now, [Stage(share, 300)], before=usual)
+            wrongly += decision is not None and decision.verdict.action == "rollback"
+        rows.append({"candidate's share": f"{share / 100:g} %", "rolled back": f"{100 * wrongly / trials:.1f} %"})
     return rows
 
 
@@ -273,6 +292,7 @@ SECTIONS: dict[str, Callable[[int], list[Row]]] = {
     "Candidate requests until other faults are found": other_faults,
     "Reports in batches (stable fails in 0.5 %, candidate in 20 %)": batches,
     "Healthy candidates that are stopped": healthy,
+    "Healthy candidates that are blamed for an incident that begins with the rollout": incidents,
     "The whole machine": whole,
     "Costs": costs,
 }

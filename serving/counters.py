@@ -12,12 +12,19 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from serving.rollout.analysis.histogram import EDGES
 
 Outcome = Literal["ok", "refused", "failed", "invalid", "timeout", "overload"]
 
 # Upper bounds in seconds; the last bucket is open.
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+_BUCKETS, _EDGES = np.array(BUCKETS), np.array(EDGES)
+_FOLD = 1_000
+"""Latencies that are noted before they are folded, so that memory stays small however long nobody asks."""
 
 
 class Slot:
@@ -27,7 +34,7 @@ class Slot:
     finite; `timeout`; `overload` when too many requests waited.
     """
 
-    __slots__ = ("buckets", "digest", "fine", "model", "outcomes", "seconds", "version")
+    __slots__ = ("_new", "buckets", "digest", "fine", "model", "outcomes", "seconds", "version")
 
     def __init__(self, model: str, version: str, digest: str = "") -> None:
         self.model, self.version, self.digest = model, version, digest
@@ -39,13 +46,27 @@ class Slot:
         self.buckets = [0] * (len(BUCKETS) + 1)
         self.fine = [0] * len(EDGES)
         self.seconds = 0.0
+        self._new: list[float] = []
 
     def observe(self, seconds: float) -> None:
-        """Count one answered request and how long it took."""
+        """Count one answered request and how long it took.
+
+        On the hot path it is only noted. It is put into the histograms by `fold`, many at a time, which costs a tenth.
+        """
         self.outcomes["ok"] = self.outcomes.get("ok", 0) + 1
-        self.buckets[bisect_left(BUCKETS, seconds)] += 1
-        self.fine[bisect_left(EDGES, seconds)] += 1
-        self.seconds += seconds
+        self._new.append(seconds)
+        if len(self._new) >= _FOLD:
+            self.fold()
+
+    def fold(self) -> None:
+        """Put what was noted into the histograms; needed before they are read."""
+        if not self._new:
+            return
+        noted = np.array(self._new)
+        self._new = []
+        self.buckets = _filled(self.buckets, _BUCKETS, noted)
+        self.fine = _filled(self.fine, _EDGES, noted)
+        self.seconds += float(noted.sum())
 
     def count(self, outcome: Outcome) -> None:
         """Count one request that was not answered with a prediction."""
@@ -155,6 +176,7 @@ class Counters:
         self._arms = {}
         for slot in self._slots.values():
             if slot.outcomes:
+                slot.fold()
                 if slot.digest and slot.model not in self._divided:
                     arms.append(_undivided(slot))
                 series.append(
@@ -185,6 +207,12 @@ class Counters:
         """Drop the counters of versions that are gone, once what they hold was reported."""
         for key in [key for key, slot in self._slots.items() if key not in keep and not slot.outcomes]:
             del self._slots[key]
+
+
+def _filled(counts: list[int], edges: NDArray[np.float64], values: NDArray[np.float64]) -> list[int]:
+    """Add values to a histogram; a value on an edge belongs below it."""
+    added = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(counts))
+    return [count + int(more) for count, more in zip(counts, added, strict=True)]
 
 
 def _undivided(slot: Slot) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 from serving.counters import BUCKETS, Counters
+from serving.rollout.analysis.histogram import bucket_of
 
 
 def test_batch_holds_what_was_added_since_the_last_one() -> None:
@@ -60,3 +61,17 @@ def test_counters_of_versions_that_are_gone_go_once_they_were_reported() -> None
     counters.batch({})
     counters.forget(set())
     assert counters.slot("m", "1") is not gone
+
+
+def test_many_answers_are_all_in_both_histograms() -> None:
+    counters = Counters()
+    slot = counters.slot("m", "1", "sha256:1")
+    for number in range(2_500):
+        slot.observe(0.001 if number % 5 else 0.3)
+    batch = counters.batch({})
+    assert batch is not None
+    series, counts = batch["series"][0], batch["arms"][0]["counts"]
+    assert series["outcomes"] == {"ok": 2_500}
+    assert {BUCKETS[place]: count for place, count in enumerate(series["buckets"]) if count} == {0.001: 2_000, 0.5: 500}
+    assert counts["requests"] == 2_500
+    assert counts["latency"] == {str(bucket_of(0.001)): 2_000, str(bucket_of(0.3)): 500}

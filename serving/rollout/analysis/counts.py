@@ -86,8 +86,6 @@ class Analysis(Value):
 
     history: ArmCounts = NOTHING
     """Stable's record from before the rollout."""
-    trusted: bool = True
-    """Whether stable still behaves as in its record; once it does not, the record is no reference any more."""
     strata: tuple[Stratum, ...] = ()
     looks: dict[str, int] = Field(default_factory=dict)
     """Criterion → last look taken."""

@@ -31,24 +31,30 @@ def requests(found: list[Decision | None]) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("base", "median", "worst"),
+    ("base", "median", "worst", "share"),
     [
-        pytest.param(0.001, 15, 45, marks=pytest.mark.slow),
-        (0.005, 15, 45),
-        pytest.param(0.02, 20, 80, marks=pytest.mark.slow),
+        pytest.param(0.001, 15, 45, 500, marks=pytest.mark.slow),
+        (0.005, 15, 45, 500),
+        pytest.param(0.02, 20, 80, 500, marks=pytest.mark.slow),
+        pytest.param(0.001, 15, 45, 5_000, marks=pytest.mark.slow),
+        pytest.param(0.005, 15, 45, 5_000, marks=pytest.mark.slow),
+        pytest.param(0.02, 20, 80, 5_000, marks=pytest.mark.slow),
     ],
 )
-def test_a_candidate_with_20_per_cent_errors_is_found_in_a_few_requests(base: float, median: int, worst: int) -> None:
-    needed = requests(decisions(1_000, base, 0.2, FIRST_STEP))
+def test_a_candidate_with_20_per_cent_errors_is_found_in_a_few_requests(
+    base: float, median: int, worst: int, share: int
+) -> None:
+    needed = requests(decisions(1_000, base, 0.2, Stage(share, 400)))
     assert np.median(needed) <= median
     assert np.quantile(needed, 0.99) <= worst
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", [500, 1_000])
+@pytest.mark.parametrize("share", [500, 1_000, 5_000])
 def test_three_times_the_errors_are_found_within_1500_requests(share: int) -> None:
     found = decisions(400, 0.01, 0.03, Stage(share, 1_500))
-    assert sum(decision is not None for decision in found) >= 0.95 * len(found)
+    # 95 % less two standard errors of 400 trials; the benchmark has more of them.
+    assert sum(decision is not None for decision in found) >= 0.928 * len(found)
 
 
 def test_without_a_record_it_takes_little_longer_beside_a_stable_with_most_of_the_traffic() -> None:

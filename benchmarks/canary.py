@@ -1,0 +1,202 @@
+"""`mlops bench canary`: what a running canary costs the requests of a model, and what there is when none runs.
+
+Run it while a canary runs on the stack. A version in the path is never divided, so that the same requests to
+`/v2/models/<m>/infer` (divided) and to `/v2/models/<m>/versions/<stable>/infer` (not divided) differ in nothing but the
+canary; short rounds of both take turns, and the median of the rounds' ratios counts. Without a canary the same rounds
+compare two paths to the same thing: that is the noise of the method.
+
+What the machinery costs while no rollout runs can't be taken out of a running platform. It is measured in this process
+with the ingress and the model's own file, beside the same ingress without what rollouts need of it: the question
+whether the model's traffic is divided, and the counts that the controller reads. Processor time counts there, without
+HTTP server and network, so that the share of a whole request is smaller still.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import time
+from bisect import bisect_left
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load import Target, closed_loop, json_body
+from benchmarks.serving import find_subject, ours, say
+from serving.asgi import Message
+from serving.auth import Bearer
+from serving.batching import Limits
+from serving.counters import BUCKETS, Counters, Slot
+from serving.ingress import Ingress, Options
+from serving.protocol import invocations
+from serving.protocol.errors import ProtocolError
+from serving.protocol.request import Encoded
+from serving.runtime.model import load
+from serving.table import Served, Table
+
+RUNNING_TARGET = 0.85
+IDLE_TARGET = 0.98
+
+
+def main() -> None:
+    """Measure and print, as text or with `--json`."""
+    parser = argparse.ArgumentParser(prog="mlops bench canary", description=__doc__)
+    parser.add_argument("--stack", default="local", help="running stack that serves the model")
+    parser.add_argument("--model", default="flight-delay")
+    parser.add_argument("--seconds", type=float, default=2, help="length of each round")
+    parser.add_argument("--rounds", type=int, default=10, help="rounds of each path")
+    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    subject = find_subject(options.stack, options.model)
+    divided = ours(subject, options.model)
+    version = subject.source.rpartition("/")[2]
+    path = f"/v2/models/{options.model}/versions/{version}/infer"
+    whole = Target(divided.host, divided.port, path, divided.body, divided.headers)
+    result = {
+        "running": compare(divided, whole, options.seconds, options.rounds, options.concurrency),
+        "idle": idle(subject.model_file.parent, subject.request, 5_000, 2 * options.rounds),
+    }
+    print(json.dumps(result, indent=2) if options.json else report(result))
+
+
+def compare(divided: Target, whole: Target, seconds: float, rounds: int, concurrency: int) -> dict[str, Any]:
+    """Measure both paths in turn, the first one changing from round to round."""
+    for target in (divided, whole):
+        warm = closed_loop(target, concurrency=8, seconds=1)
+        if warm.failed or not warm.latencies:
+            raise SystemExit(f"{target.path}: {warm.failed} failed, {len(warm.latencies)} answered")
+    ratios: list[float] = []
+    rates: dict[str, list[float]] = {"divided": [], "whole": []}
+    failed = 0
+    for number in range(rounds):
+        pair = [("divided", divided), ("whole", whole)]
+        seen = {}
+        for name, target in pair if number % 2 else reversed(pair):
+            run = closed_loop(target, concurrency=concurrency, seconds=seconds)
+            seen[name], failed = run.per_second, failed + run.failed
+            rates[name].append(run.per_second)
+        ratios.append(seen["divided"] / seen["whole"])
+        say(f"  round {number + 1}: {seen['divided']:,.0f} and {seen['whole']:,.0f} requests/s, {ratios[-1]:.3f}")
+    return {
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "rounds": rounds,
+        "connections": concurrency,
+        "failed": failed,
+        "dividedPerSecond": round(statistics.median(rates["divided"])),
+        "wholePerSecond": round(statistics.median(rates["whole"])),
+        "ratio": round(statistics.median(ratios), 3),
+        "ratioLow": round(min(ratios), 3),
+        "ratioHigh": round(max(ratios), 3),
+    }
+
+
+def idle(folder: Path, request: dict[str, Any], requests: int, rounds: int) -> dict[str, float]:
+    """Measure what the machinery costs while no rollout runs: processor time a request with and without it, in turn."""
+    loaded = load(folder)
+    name, body = "measured", json_body(request)
+    costs: dict[str, list[float]] = {"with": [], "without": []}
+    for number in range(rounds + 1):
+        kinds = [("with", Ingress), ("without", _Undivided)]
+        for kind, make in kinds if number % 2 else reversed(kinds):
+            with ThreadPoolExecutor(1) as executor:
+                counters = Counters()
+                served = Served.make(
+                    name, "1", "sha256:1", loaded,
+                    limits=Limits(), max_rows=64, executor=executor, counters=counters, capture=None,
+                )  # fmt: skip
+                if kind == "without":
+                    served.batcher.slot = _PlainSlot(name, "1")
+                ingress = make(Options(), Bearer(None))
+                ingress.table, ingress.ready = Table.build([served]), True
+                spent = asyncio.run(_answer(ingress, f"/v2/models/{name}/infer", body, requests))
+            if number:  # the first round only warms up
+                costs[kind].append(1e6 * spent / requests)
+    ratios = [bare / full for bare, full in zip(costs["without"], costs["with"], strict=True)]
+    return {
+        "microsecondsWith": round(statistics.median(costs["with"]), 2),
+        "microsecondsWithout": round(statistics.median(costs["without"]), 2),
+        "ratio": round(statistics.median(ratios), 3),
+    }
+
+
+class _PlainSlot(Slot):
+    """Counts what metrics need, and not what rollouts do."""
+
+    __slots__ = ()
+
+    def observe(self, seconds: float) -> None:
+        self.outcomes["ok"] = self.outcomes.get("ok", 0) + 1
+        self.buckets[bisect_left(BUCKETS, seconds)] += 1
+        self.seconds += seconds
+
+
+class _Undivided(Ingress):
+    """An ingress that knows no rollouts: what it replaces, without the question whether traffic is divided."""
+
+    async def _predict(
+        self,
+        served: Served,
+        body: bytes,
+        json_length: bytes | None,
+        request_id: str,
+        started: float,
+        headers: Iterable[tuple[bytes, bytes]],
+        *,
+        v2: bool,
+    ) -> Encoded:
+        codec = served.codec
+        try:
+            if v2:
+                request = codec.decode(body, None if json_length is None else int(json_length))
+            else:
+                request = invocations.decode(codec, body)
+            if request.entities:
+                await self._look_up(served, request)
+        except ProtocolError:
+            del headers  # only the division reads them
+            raise
+        outputs = await served.batcher.submit(request, request_id, started)
+        return codec.encode(request, outputs) if v2 else invocations.encode(codec, outputs)
+
+
+async def _answer(ingress: Ingress, path: str, body: bytes, requests: int) -> float:
+    """Let an ingress answer requests, eight at a time; returns seconds of processor time."""
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [(b"content-length", b"%d" % len(body))]}
+    message = {"type": "http.request", "body": body}
+
+    async def receive() -> Message:
+        return message
+
+    async def send(answer: Message) -> None:
+        if answer.get("status", 200) != 200:
+            raise RuntimeError(f"the ingress answered {answer['status']}")
+
+    async def caller() -> None:
+        for _ in range(requests // 8):
+            await ingress(scope, receive, send)
+
+    begun = time.process_time()
+    await asyncio.gather(*(caller() for _ in range(8)))
+    return time.process_time() - begun
+
+
+def report(result: dict[str, Any]) -> str:
+    """The result for people."""
+    running, still = result["running"], result["idle"]
+    return (
+        f"{running['cores']} cores, load {running['load']}, {running['connections']} connections, "
+        f"{running['rounds']} rounds of each, {running['failed']} failed\n"
+        f"divided {running['dividedPerSecond']:,} requests/s, not divided {running['wholePerSecond']:,}: "
+        f"ratio {running['ratio']} ({running['ratioLow']} to {running['ratioHigh']}), "
+        f"target {RUNNING_TARGET} while a canary of 5 % runs\n"
+        f"no rollout: {still['microsecondsWith']} µs of processor time a request, "
+        f"{still['microsecondsWithout']} without the machinery: ratio {still['ratio']}, target {IDLE_TARGET}"
+    )
+
+
+if __name__ == "__main__":
+    main()
