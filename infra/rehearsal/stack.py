@@ -34,6 +34,11 @@ class RehearsedStack(Stack):
         """The copy of the stack's settings."""
         return self.settings_file
 
+    def unprotect(self) -> None:
+        """Lift the engine's protection of all resources, which production has against a destroy by mistake."""
+        if self.exists():
+            self._engine("state", "unprotect", "--all", "--yes", "--stack", self.name)
+
 
 def settings_for_rehearsal(original: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stack's settings as they are rehearsed.
@@ -46,8 +51,17 @@ def settings_for_rehearsal(original: Mapping[str, Any], changes: Mapping[str, An
         changes: Settings that differ, by full key (`mlops:region`).
     """
     kept = {name: value for name, value in original.items() if name not in _OWN_KEYS}
-    kept["config"] = {**_without_secrets(kept.get("config") or {}), **changes}
+    kept["config"] = _merged(_without_secrets(kept.get("config") or {}), changes)
     return kept
+
+
+def _merged(stated: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with changes on top, mappings key by key."""
+    found = dict(stated)
+    for name, value in changes.items():
+        inner = found.get(name)
+        found[name] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return found
 
 
 def _without_secrets(value: Any) -> Any:

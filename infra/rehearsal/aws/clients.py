@@ -10,6 +10,7 @@ from typing import Any
 
 import boto3
 import botocore.session
+import jmespath
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -67,13 +68,13 @@ class Aws:
         return answer
 
     def every(self, service: str, operation: str, member: str, arguments: dict[str, Any]) -> list[Any]:
-        """Return the items of `member` in all pages of a listing; errors as in `call`."""
+        """Return the items of `member` (JMESPath) in all pages of a listing; errors as in `call`."""
         client = self.client(service)
         if not client.can_paginate(operation):
-            return list(self.call(service, operation, arguments).get(member) or [])
+            return list(jmespath.search(member, self.call(service, operation, arguments)) or [])
         with _in_words(service, operation):
             pages = client.get_paginator(operation).paginate(**arguments)
-            return [item for page in pages for item in page.get(member) or []]
+            return [item for page in pages for item in jmespath.search(member, page) or []]
 
 
 @contextmanager

@@ -68,14 +68,15 @@ class Look:
     Attributes:
         operation: Its name in boto3.
         arguments: As in `Call`.
-        at: Where in the answer the attributes are (JMESPath); nothing there means that the resource is gone.
+        at: Where in the answer the attributes are (JMESPath, or a function of answer and situation); nothing there
+            means that the resource is gone.
         needed: Whether the resource is gone when this look finds nothing.
         into: Name under which what was found is kept, instead of beside what other looks found.
     """
 
     operation: str
     arguments: Mapping[str, Argument]
-    at: str = "@"
+    at: str | Callable[[Any, Situation], Any] = "@"
     needed: bool = True
     into: str = ""
 
@@ -91,6 +92,11 @@ class Tagging:
     tags: str = "Tags"
     keys: str = "TagKeys"
     listing: str = ""
+    """Call and JMESPath that tell the tags, where no look does."""
+    listing_member: str = ""
+    """Member that names the resource in that call, where it is another one."""
+    more: Mapping[str, Argument] = field(default_factory=dict)
+    """Other members that name the resource."""
     whole: bool = False
     """Whether `tag` sets all tags at once (S3)."""
     at_creation: str = "Tags"
@@ -111,14 +117,15 @@ class Kind:
         delete: Calls that remove it, in this order.
         looks: Calls that find it.
         id: Its id: JMESPath into the answer of `create`, or an argument.
-        name: The input that is made up when it is not stated, with its length and the separator of the suffix.
+        name: The input that is made up when it is not stated, with its greatest length and how it has to start.
         replaces: Inputs that force replacement, beside the create-only ones of CloudFormation.
         updates: Inputs that do not force replacement although CloudFormation says so.
         renames: From inputs to the API's names, at any depth.
         outputs: Outputs that need more than a look at equal names: JMESPath into what the looks found, or a function.
         local: Inputs that are settings of the provider itself and reach no call.
         tagging: How it is tagged, if it can be.
-        listing: Call, arguments and JMESPath of the ids of all such objects, for what is left at the end.
+        listing: Call, arguments and JMESPath of the ids of all such objects (or a function of `Aws`), for what is left
+            at the end. Without one it is a part of something else and goes with it.
         volatile: Outputs that any update changes.
         defaults: Inputs that the provider fills in.
         present: Whether what the looks found is this resource; for parts of a list.
@@ -135,14 +142,14 @@ class Kind:
     update: tuple[Call, ...] = ()
     name: str = ""
     name_length: int = 64
-    name_suffix: str = ""
+    name_start: str = ""
     replaces: tuple[str, ...] = ()
     updates: tuple[str, ...] = ()
     renames: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, Computed] = field(default_factory=dict)
     local: tuple[str, ...] = ()
     tagging: Tagging | None = None
-    listing: tuple[str, Mapping[str, Any], str] | None = None
+    listing: tuple[str, Mapping[str, Any], str] | Callable[[Any], list[str]] | None = None
     volatile: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     present: Callable[[Situation], bool] | None = None

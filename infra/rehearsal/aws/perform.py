@@ -59,7 +59,7 @@ class Performer:
         return tuple(
             name
             for name, comparable in named.items()
-            if name not in self.kind.updates
+            if name not in ("tags", "tagsAll", *self.kind.updates)
             and (name in self.kind.replaces or name in ("region", self.kind.name) or comparable in fixed)
         )
 
@@ -73,9 +73,8 @@ class Performer:
             made = old[self.kind.name]
         else:
             digits = "".join(random.Random(seed).choices("0123456789abcdef", k=7))  # noqa: S311 - a name, no secret
-            start = prefix if isinstance(prefix, str) else f"{resource}-"
-            suffix = self.kind.name_suffix
-            made = f"{start[: self.kind.name_length - 7 - len(suffix)]}{digits}{suffix}"
+            start = prefix if isinstance(prefix, str) else f"{self.kind.name_start}{resource}-"
+            made = f"{start[: self.kind.name_length - 7]}{digits}"
             if self.kind.token.startswith(("aws:s3/", "aws:rds/", "aws:ecr/")):
                 made = made.lower()
         return {**filled, self.kind.name: made, "__defaults": [self.kind.name]}
@@ -301,13 +300,23 @@ class Performer:
             answer = at.aws.call(self.kind.service, look.operation, arguments)
         except MissingError:
             return None
-        return jmespath.search(look.at, answer)
+        return look.at(answer, at) if callable(look.at) else jmespath.search(look.at, answer)
 
     def _in_world(self, at: Situation, name: str) -> Any:
         if name in self.kind.outputs:
             return self._computed(at, self.kind.outputs[name])
         member = member_for(name, at.world, self.kind.renames)
         return None if member is None else at.world[member]
+
+    def _identity(self, at: Situation) -> dict[str, Any]:
+        """Return the names by which tags are put on, from the world where the state does not have them yet."""
+        if not at.world:
+            return {}
+        return {
+            name: value
+            for name in self.schema.outputs
+            if name.lower().endswith("arn") and (value := self._in_world(at, name))
+        }
 
     # --- tags ------------------------------------------------------------------------------------------------------
 
@@ -326,27 +335,32 @@ class Performer:
         found: Any = next((at.world[name] for name in ("Tags", "tags", "TagSet", "TagList") if name in at.world), None)
         if tagging.listing:
             operation, _, path = tagging.listing.partition(" ")
-            look = Look(operation, {tagging.member: tagging.value}, path)
-            found = self._look(at, look)
+            named = self._argument(replace(at, state={**at.state, **self._identity(at)}), tagging.value)
+            arguments = {tagging.listing_member or tagging.member: named, **tagging.more}
+            found = self._look(at, Look(operation, arguments, path))
         return {name: value for name, value in pairs_to_map(found).items() if not name.startswith("aws:")}
 
     def _retag(self, at: Situation, old: Mapping[str, str], new: Mapping[str, str]) -> None:
         tagging, service = self.kind.tagging, self.kind.service
         assert tagging is not None
-        named = self._argument(at, tagging.value)
+        named = self._argument(replace(at, state={**at.state, **self._identity(at)}), tagging.value)
         shape = at.aws.shape(service, tagging.tag)
-        owner = to_api(named, shape.members[tagging.member], {})
+        owner = {
+            tagging.member: to_api(named, shape.members[tagging.member], {}),
+            **{member: self._argument(at, argument) for member, argument in tagging.more.items()},
+        }
         gone = [name for name in old if name not in new]
         if tagging.whole:
             pairs = [{"Key": name, "Value": value} for name, value in new.items()]
-            at.aws.call(service, tagging.tag, {tagging.member: owner, "Tagging": {"TagSet": pairs}})
+            at.aws.call(service, tagging.tag, {**owner, "Tagging": {"TagSet": pairs}})
             return
         if gone:
-            keys: Any = [{"Key": name} for name in gone] if tagging.keys == "Tags" else gone
-            at.aws.call(service, tagging.untag, {tagging.member: owner, tagging.keys: keys})
+            keys: Any = gone if tagging.keys.lower().endswith("keys") else [{"Key": name} for name in gone]
+            at.aws.call(service, tagging.untag, {**owner, tagging.keys: keys})
         if new and new != old:
             member = "Tags" if tagging.at_creation == "TagSpecifications" else tagging.tags
-            at.aws.call(service, tagging.tag, {tagging.member: owner, member: to_api(new, shape.members[member], {})})
+            assert member in shape.members, f"{tagging.tag} has no member {member}"
+            at.aws.call(service, tagging.tag, {**owner, member: to_api(new, shape.members[member], {})})
 
 
 class PartlyMadeError(ResourceError):

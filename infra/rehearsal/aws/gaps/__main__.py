@@ -19,10 +19,12 @@ def main() -> None:
     from werkzeug.serving import make_server
 
     from infra.rehearsal.aws.gaps.application import Application
-    from infra.rehearsal.aws.gaps.supplied import Supplied
+    from infra.rehearsal.aws.gaps.services import Services, cluster_setting
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    application = Application(DomainDispatcherApplication(create_backend_app), Supplied({}, dict))
+    account = os.environ.get("MOTO_ACCOUNT_ID", "123456789012")
+    services = Services(account, cluster_setting(os.environ.get("MLOPS_REHEARSAL_CLUSTER", "")))
+    application = Application(DomainDispatcherApplication(create_backend_app), services.supplied())
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     os.environ["MOTO_PORT"] = str(server.server_port)

@@ -12,7 +12,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from infra.rehearsal.aws.gaps import routing
 from infra.rehearsal.aws.gaps.faults import Fault, Faults
@@ -20,6 +20,15 @@ from infra.rehearsal.aws.gaps.supplied import Refused, Supplied
 
 Start = Callable[..., Any]
 _CODE = re.compile(rb'<Code>([^<]+)</Code>|"__type"\s*:\s*"([^"]+)"|"code"\s*:\s*"([^"]+)"', re.IGNORECASE)
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """An answer that has to be closed."""
+
+    def close(self) -> None:
+        """Release what it holds."""
+        ...
 
 
 class Application:
@@ -53,9 +62,9 @@ class Application:
         if fault is not None:
             self._count(self._injected, f"{request.name} {fault.code}")
             return _error(request, fault, start)
-        if self._supplied.has(request):
+        if self._supplied.has(request, lambda: routing.arguments(request, body)):
             return self._supply(request, body, start)
-        return self._pass_on(request, environ, start)
+        return self._pass_on(request, body, environ, start)
 
     def _supply(self, request: routing.Request, body: bytes, start: Start) -> Iterable[bytes]:
         self._count(self._answered, request.name)
@@ -66,22 +75,30 @@ class Application:
             return _error(request, Fault(request.name, refused.code, str(refused), status=refused.status), start)
         return _json(answer, start)
 
-    def _pass_on(self, request: routing.Request, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
-        status: list[str] = []
+    def _pass_on(self, request: routing.Request, body: bytes, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+        started: list[tuple[str, list[tuple[str, str]]]] = []
 
-        def remember(line: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            status.append(line)
-            return start(line, headers, *more)
+        def remember(line: str, headers: list[tuple[str, str]], *_more: Any) -> Any:
+            started.append((line, headers))
+            return lambda _data: None
 
         answer = self._moto(environ, remember)
-        pieces = list(answer)
-        if hasattr(answer, "close"):
+        content = b"".join(answer)
+        if isinstance(answer, Closing):
             answer.close()
-        if status and status[0][:1] in "45":
-            found = _CODE.search(b"".join(pieces))
-            code = next(group for group in found.groups() if group).decode() if found else status[0][:3]
+        status, headers = started[0]
+        if status[:1] in "45":
+            found = _CODE.search(content)
+            code = next(group for group in found.groups() if group).decode() if found else status[:3]
             self._count(self._refused, (request.name, code.rpartition("#")[2]))
-        return pieces
+        elif self._supplied.concerns(request):
+            document = json.loads(content) if content.strip() else {}
+            completed = self._supplied.completed(request, routing.arguments(request, body), document)
+            content = json.dumps(completed).encode()
+            headers = [header for header in headers if header[0].lower() != "content-length"]
+            headers.append(("Content-Length", str(len(content))))
+        start(status, headers)
+        return [content]
 
     def _count(self, counter: Counter[Any], key: Any) -> None:
         with self._lock:

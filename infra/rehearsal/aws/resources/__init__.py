@@ -1,8 +1,21 @@
-"""The table: one `Kind` a resource type, a file a service."""
+"""The table: one `Kind` a resource type, a file a group of services."""
 
 from collections.abc import Mapping
 
 from infra.rehearsal.aws.kind import Kind
-from infra.rehearsal.aws.resources import ec2, iam, s3
+from infra.rehearsal.aws.resources import (
+    ec2,
+    eks,
+    iam,
+    keys,
+    messages,
+    registries,
+    s3,
+    sagemaker,
+    security_groups,
+    watching,
+)
 
-KINDS: Mapping[str, Kind] = {kind.token: kind for module in (ec2, iam, s3) for kind in module.KINDS}
+_MODULES = (ec2, security_groups, iam, keys, s3, eks, registries, sagemaker, messages, watching)
+
+KINDS: Mapping[str, Kind] = {kind.token: kind for module in _MODULES for kind in module.KINDS}

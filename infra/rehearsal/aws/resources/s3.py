@@ -242,7 +242,14 @@ KINDS = (
         },
         volatile=("etag", "versionId"),
         tagging=Tagging(
-            "put_object_tagging", "delete_object_tagging", "Bucket", value=".bucket", at_creation="", whole=True
+            "put_object_tagging",
+            "delete_object_tagging",
+            "Bucket",
+            value=".bucket",
+            more={"Key": ".key"},
+            at_creation="",
+            whole=True,
+            listing="get_object_tagging TagSet",
         ),
     ),
 )

@@ -1,0 +1,80 @@
+"""`mlops rehearse`: a stack's whole life against stand-ins of AWS and Kubernetes, without an account."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from infra.cli.context import PROJECT, Context
+from infra.cli.output import CommandFailed, out, print_json, say
+from infra.engine.environment import choose_backend
+from infra.engine.tools import ensure
+
+_PLUGIN = re.compile(r"resource-aws-v(\d+\.\d+\.\d+)$")
+UPDATE: dict[str, Any] = {"mlops:aws": {"governance": {"costCenter": "rehearsed"}}}
+"""What the update changes: the tag of everything that tells where its cost is booked."""
+
+END: dict[str, Any] = {"mlops:aws": {"registry": {"database": {"protected": False}}}}
+"""What has to change before it is destroyed, as a person would have to."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's command."""
+    app.command()(rehearse)
+
+
+def rehearse(
+    stack: Annotated[str, typer.Argument(help="Stack: the part of stacks/Pulumi.<stack>.yaml between the dots.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep state and logs in .mlops/rehearsal/<stack>.")] = False,
+    stand_ins: Annotated[
+        bool, typer.Option("--stand-ins", help="Use the stand-ins even where official plugins are installed.")
+    ] = False,
+) -> None:
+    """Run the stack's program from preview to destroy against moto and a Kubernetes API server. Needs no account."""
+    from infra.rehearsal.phases import Rehearsal
+
+    context = Context(stack)
+    settings = context.settings.aws
+    if settings is None:
+        raise CommandFailed(
+            f"stack {stack} has target {context.settings.target}; only stacks of the target aws are rehearsed",
+            hint=f"`./mlops up {stack}` runs it here",
+            exit_code=2,
+        )
+    ensure("pulumi", say)
+    report = Rehearsal(
+        project=PROJECT,
+        stack=stack,
+        account=settings.account_id,
+        region=settings.region,
+        folder=PROJECT / ".mlops" / "rehearsal" / stack,
+        update=UPDATE,
+        end=END,
+        official={} if stand_ins else official_plugins(PROJECT),
+        keep=keep,
+        say=say,
+    ).run()
+    if as_json:
+        print_json(report.document())
+    else:
+        for line in report.lines():
+            out.print(line, markup=False)
+    if not report.ok:
+        raise CommandFailed(
+            f"the rehearsal of {stack} found {sum(not phase.ok for phase in report.phases)} phases that failed and "
+            f"{sum(map(len, report.left.values()))} objects that are left",
+            hint="`--keep` leaves its logs in .mlops/rehearsal",
+        )
+
+
+def official_plugins(project: Path) -> dict[str, str]:
+    """Return the official plugins that the engine would find, by provider, with their versions."""
+    import os
+
+    folder = choose_backend(project, os.environ).home / "plugins"
+    found = [match[1] for path in sorted(folder.glob("resource-aws-v*")) if (match := _PLUGIN.search(path.name))]
+    return {"aws": found[-1]} if found else {}
