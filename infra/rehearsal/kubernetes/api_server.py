@@ -25,10 +25,7 @@ from infra.engine import crds, tools
 from infra.engine.cache import Progress, silent
 from infra.engine.errors import ToolError
 from infra.rehearsal.kubernetes import certificates
-from infra.rehearsal.kubernetes.client import Client, Kind, Object, UnreachableError
-
-SCRATCH = "mlops-rehearsal-scratch"
-"""Namespace in which objects are judged whose own namespace is not there yet."""
+from infra.rehearsal.kubernetes.client import SCRATCH, Client, Kind, Object, UnreachableError
 
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 10.0

@@ -17,6 +17,9 @@ Object = dict[str, Any]
 MANAGER = "pulumi-kubernetes"
 """Field manager of what the program declares, as the official plugin names it."""
 
+SCRATCH = "mlops-rehearsal-scratch"
+"""Namespace in which objects are judged, since their own may not be there yet."""
+
 _TRIES = 4
 _PAUSE_SECONDS = 0.25
 
