@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from infra.provider.codec import Properties, Unknown, is_known, plain
@@ -19,20 +20,8 @@ _NAME_LIMITS = {"RayCluster": 53, "RayJob": 47, "RayService": 47}
 _CLUSTERS = {"RayCluster": ("spec",), "RayJob": ("spec", "rayClusterSpec"), "RayService": ("spec", "rayClusterConfig")}
 _SERVE_SECONDS = 120.0
 
-_SERVE_CHECK = """\
-import sys, yaml
-from ray.serve.schema import ServeDeploySchema
-try:
-    content = yaml.safe_load(sys.stdin.read())
-    if not isinstance(content, dict):
-        raise ValueError("is no mapping")
-    ServeDeploySchema.model_validate(content)
-except Exception as error:
-    details = getattr(error, "errors", lambda **_: None)(include_url=False, include_context=False)
-    for each in details or [{"loc": (), "msg": str(error)}]:
-        print(".".join(map(str, each["loc"])) + ": " + each["msg"].replace("\\n", " ") if each["loc"] else each["msg"])
-    sys.exit(3)
-"""
+_SERVE_SCHEMA = Path(__file__).with_name("serve_schema.py")
+_REFUSED = 3
 
 
 def problems(api_version: str, kind: str, inputs: Properties) -> list[str]:
@@ -111,21 +100,21 @@ def _upgrade(inputs: Properties) -> Iterator[str]:
 
 
 def _serve(config: Any) -> list[str]:
-    """Ask Ray's own schema, in a process of its own: importing Ray takes seconds and hundreds of megabytes."""
+    """Ask Ray's own schema, in a process of its own."""
     text = plain(config)
     if text is None or not is_known(text):
         return []
     if not isinstance(text, str):
         return ["spec.serveConfigV2: must be text in YAML form"]
     done = subprocess.run(
-        [sys.executable, "-c", _SERVE_CHECK],
+        [sys.executable, str(_SERVE_SCHEMA)],
         input=text,
         capture_output=True,
         text=True,
         check=False,
         timeout=_SERVE_SECONDS,
     )
-    if done.returncode == 3:
+    if done.returncode == _REFUSED:
         return [f"spec.serveConfigV2: {line}" for line in done.stdout.splitlines()]
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
