@@ -19,15 +19,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from infra.engine import crds, tools
 from infra.engine.cache import Progress, silent
 from infra.engine.errors import ToolError
 from infra.rehearsal.kubernetes import certificates
 from infra.rehearsal.kubernetes.client import SCRATCH, Client, Kind, Object, UnreachableError
 
-_READY_SECONDS = 60.0
+_READY_SECONDS = 180.0
 _STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 _DEFINITION = Kind(
@@ -236,27 +234,26 @@ def _tail(log: Path, lines: int = 8) -> str:
 
 def _install(client: Client, folder: Path) -> int:
     """Install the definitions and wait until objects of their kinds can be made."""
-    bodies: list[Object] = []
-    for file in sorted(folder.glob("*.yaml")):
-        bodies += [body for body in yaml.load_all(file.read_text(), _LOADER) if body]
+    texts = [file.read_text() for file in sorted(folder.glob("*.yaml"))]
+
+    def create(text: str) -> None:
+        client.request("POST", _DEFINITION.path(None), body=text, content_type="application/yaml")
+
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda body: client.create(_DEFINITION, None, body), bodies))
+        list(pool.map(create, texts))
     deadline = time.monotonic() + _READY_SECONDS
     while True:
-        waiting = [item["metadata"]["name"] for item in client.list(_DEFINITION) if not _established(item)]
-        missing = [body for body in bodies if not _served(client, body)] if not waiting else []
-        if not waiting and not missing:
-            return len(bodies)
+        found = list(client.list(_DEFINITION))
+        waiting = [item["metadata"]["name"] for item in found if not _established(item) or not _served(client, item)]
+        if not waiting:
+            return len(found)
         if time.monotonic() > deadline:
-            raise UnreachableError(f"these definitions are not served in time: {waiting or missing}")
+            raise UnreachableError(f"these definitions are not served in time: {', '.join(waiting)}")
         time.sleep(_POLL_SECONDS)
 
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
 def _established(definition: Object) -> bool:
-    conditions = definition.get("status", {}).get("conditions", ())
+    conditions = (definition.get("status") or {}).get("conditions") or ()
     return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
 
 

@@ -59,8 +59,9 @@ def make(folder: Path) -> Certificates:
     result = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     result.authority.write_bytes(root.public_bytes(serialization.Encoding.PEM))
     result.certificate.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
+    # The form in which kube-apiserver finds the public half as well, for service account tokens.
     private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
     with os.fdopen(os.open(result.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(private)

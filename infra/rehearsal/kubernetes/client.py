@@ -205,11 +205,19 @@ class Client:
     ) -> Any:
         """Make a call; one that is throttled or finds the server busy is repeated.
 
+        Args:
+            method: HTTP method.
+            path: Path of the call.
+            params: Its query.
+            body: What is sent: a text as it is, anything else as JSON.
+            content_type: Form of the body.
+            accept: Form of the answer, of JSON's kind.
+
         Raises:
             ApiError: The server refused it.
             UnreachableError: The server does not answer.
         """
-        content = None if body is None else json.dumps(body).encode()
+        content = body.encode() if isinstance(body, str) else None if body is None else json.dumps(body).encode()
         headers = {"Accept": accept} | ({} if body is None else {"Content-Type": content_type})
         for attempt in range(1, _TRIES + 1):
             last = attempt == _TRIES
