@@ -139,8 +139,8 @@ def program(kubeconfig: dict[str, Any], *, replicas: int = 2) -> None:
         opts=outside,
     )
 
-    def custom(name: str, api_version: str, kind: str, spec: dict[str, Any], **metadata: Any) -> None:
-        CustomResource(name, api_version=api_version, kind=kind, metadata=metadata, spec=spec, opts=inside)
+    def custom(label: str, api_version: str, kind: str, spec: dict[str, Any], **metadata: Any) -> None:
+        CustomResource(label, api_version=api_version, kind=kind, metadata=metadata, spec=spec, opts=inside)
 
     custom(
         "ray-service",

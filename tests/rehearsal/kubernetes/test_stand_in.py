@@ -65,9 +65,9 @@ def test_every_kind_lives_and_ends(stack: Rehearsed) -> None:
     assert stack.server.leftovers() == []
 
 
-def declare(stack: Rehearsed, kind: Any, **arguments: Any) -> None:
+def declare(stack: Rehearsed, resource: Any, **arguments: Any) -> None:
     def program() -> None:
-        kind("it", opts=ResourceOptions(provider=every_kind.provider(stack.kubeconfig)), **arguments)
+        resource("it", opts=ResourceOptions(provider=every_kind.provider(stack.kubeconfig)), **arguments)
 
     stack.program = program
 
