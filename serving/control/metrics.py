@@ -30,6 +30,10 @@ def page(series: Mapping[Key, float], state: State, replicas: Mapping[str, int])
     for (kind, model, _, _), value in series.items():
         if kind == "dropped":
             _line(lines, "mlops_capture_dropped_total", {"model": model}, value)
+    _head(lines, "mlops_shadow_copies_total", "counter", "Copies of requests for shadows, by what became of them.")
+    for (kind, model, version, outcome), value in series.items():
+        if kind == "shadow":
+            _line(lines, "mlops_shadow_copies_total", {"model": model, "version": version, "outcome": outcome}, value)
     _head(lines, "mlops_rollouts_total", "counter", "Rollouts that ended, by model and how.")
     for (kind, model, _, outcome), value in series.items():
         if kind == "rollouts":

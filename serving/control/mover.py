@@ -74,7 +74,7 @@ class Mover:
         name, now = managed.state.model, self._monotonic()
         clock = Clock(boot=self.boot, monotonic=now, wall=self._clock())
         settled = now - self._began >= _SETTLED_SECONDS
-        managed = shadows.counted(managed, batches)
+        managed = shadows.counted(managed, batches, draft)
         up = shadows.ready(managed, self._fleet)
         view = View.of(self._fleet, name, managed.group or "", now)
         managed, entry = published(managed, view, settled=settled, shadowing=up)

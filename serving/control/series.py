@@ -8,7 +8,8 @@ from serving.rollout.analysis.counts import ArmCounts
 from serving.rollout.observation import Batch
 
 # kind, model, version, label. The kinds and their labels: predictions (outcome), bucket (number), seconds, dropped,
-# rollouts (how they ended), labels (received, joined, expired), labelled (right, wrong), alarms (what they ask for)
+# rollouts (how they ended), labels (received, joined, expired), labelled (right, wrong), alarms (what they ask for),
+# shadow (what became of a copy)
 Key = tuple[str, str, str, str]
 
 # Old versions of a model leave the page when there are more than this many.

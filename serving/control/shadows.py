@@ -17,6 +17,8 @@ from serving.control.fleet import Fleet
 from serving.control.gate import Gate, GateError, check_manifest, read_manifest
 from serving.control.managed import Managed, Shadowed, shadow_name
 from serving.control.records import Draft, Said
+from serving.control.series import Key
+from serving.rollout.analysis.counts import ArmCounts
 from serving.rollout.observation import Batch
 from serving.state import Release, StateError
 from serving.traffic import SLOTS
@@ -70,8 +72,8 @@ def state(
     return managed
 
 
-def counted(managed: Managed, batches: Sequence[Batch]) -> Managed:
-    """Add what replicas counted for shadows."""
+def counted(managed: Managed, batches: Sequence[Batch], draft: Draft) -> Managed:
+    """Add what replicas counted for shadows, to the model's record and to the counters that Prometheus reads."""
     digests = {one.digest for one in managed.shadows}
     if not any(batch.digest in digests for batch in batches):
         return managed
@@ -80,6 +82,7 @@ def counted(managed: Managed, batches: Sequence[Batch]) -> Managed:
         for batch in batches:
             if batch.digest == one.digest:
                 shadows[index] = shadows[index].but(counts=shadows[index].counts.plus(batch.counts))
+                draft.add(_series(managed.state.model, managed.release(one.digest).version, batch.counts))
     return managed.but(shadows=tuple(shadows))
 
 
@@ -109,6 +112,16 @@ def ready(managed: Managed, fleet: Fleet) -> frozenset[str]:
         if told is not None and told.status == "ready":
             found.add(one.digest)
     return frozenset(found)
+
+
+def _series(model: str, version: str, counts: ArmCounts) -> dict[Key, float]:
+    outcomes = {
+        "agreed": counts.compared - counts.disagreed,
+        "disagreed": counts.disagreed,
+        "failed": counts.failures,
+        "shed": counts.shed,
+    }
+    return {("shadow", model, version, outcome): float(number) for outcome, number in outcomes.items() if number > 0}
 
 
 def conditions(managed: Managed, fleet: Fleet) -> dict[str, tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from policies.ledger.store import Query
+from serving.control.metrics import page
 from serving.control.store import RefusedError, UnknownError
 from tests.serving.control.test_gate import World as Gated
 from tests.serving.control.test_gate import release as gated_release
@@ -78,6 +79,9 @@ def test_what_is_compared_is_kept_over_a_restart_and_with_another_sample(world: 
         "requests": 20, "errors": 1, "compared": 19, "disagreed": 3, "shed": 4,
     }  # fmt: skip
     assert shown(world)["7"]["sample"] == 50
+    text = page(world.store.series, world.store.state, {})
+    for outcome, copies in {"agreed": 16, "disagreed": 3, "failed": 1, "shed": 4}.items():
+        assert f'mlops_shadow_copies_total{{model="m",version="7",outcome="{outcome}"}} {copies}' in text
 
 
 def test_a_rollout_goes_on_beside_a_shadow_that_always_fails(world: World) -> None:
