@@ -43,14 +43,14 @@ HEALTHY: dict[str, Any] = {
     "steps": [{"weight": 20, "minutes": 0.1}],
     "bakeMinutes": 0.1,
     "evidence": {"requests": 200, "smoke": 20},
-    "deadlines": {"start": 120, "smoke": 60, "silence": 30, "unhealthy": 20},
+    "deadlines": {"start": 300, "smoke": 120, "silence": 30, "unhealthy": 20},
     # Killing costs time; that is not what is asked here.
     "limits": {"latencyRatio": 100},
 }
 PAUSED = HEALTHY | {"steps": [{"weight": 20, "minutes": 0.05, "gate": True}]}
 """Stops in the phase `paused`, at a gate that is opened after the kill."""
 
-_PATIENCE = 180.0
+_PATIENCE = 600.0
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,9 @@ def tried(context: Context, control: Control, asking: Users, versions: Versions,
     served = patiently(lambda: control.model(MODEL))["served"]["digest"]
     manifest = versions.approved(versions.add(case.fault))
     asked = trial.ask(control, manifest, SHARED_GROUP, case.strategy)
-    wait_for(control, asked["id"], lambda rollout: rollout["phase"] == case.phase or rollout["state"] in ENDED)
+    met = wait_for(control, asked["id"], lambda one: one["phase"] == case.phase or one["state"] in ENDED)
+    if met["phase"] != case.phase:
+        raise CommandFailed(f"the rollout ended before it was {case.phase}: {met['reason']}")
     kill(context, case.victim, manifest.version)
     at = time.monotonic()
     if case.phase == "paused":

@@ -31,7 +31,7 @@ TITLE = "Broken and healthy releases under load"
 _COMMON: dict[str, Any] = {
     "bakeMinutes": 0.05,
     "evidence": {"requests": 200, "smoke": 20},
-    "deadlines": {"start": 120, "smoke": 60},
+    "deadlines": {"start": 300, "smoke": 120},
     # Wide, since the machine is shared: that a slow candidate is found is asked here, not how fine the test is.
     "limits": {"latencyRatio": 3},
 }

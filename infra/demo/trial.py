@@ -21,7 +21,7 @@ CANARY: dict[str, Any] = {
     "bakeMinutes": 0.1,
     # No more rows than the faults spare, so that the smoke set passes and users meet the candidate.
     "evidence": {"requests": 200, "smoke": 20},
-    "deadlines": {"start": 120, "smoke": 60},
+    "deadlines": {"start": 300, "smoke": 120},
 }
 """How the trials roll out, unless told otherwise. Users ask some hundred times a second, so that seconds suffice."""
 
@@ -143,7 +143,7 @@ def run(
     strategy: Mapping[str, Any] = CANARY,
     look: Look = lambda _sample, _seen: None,
     labels: Labels | None = None,
-    seconds: float = 420.0,
+    seconds: float = 900.0,
 ) -> Outcome:
     """Roll a version out and watch until its rollout is over.
 
