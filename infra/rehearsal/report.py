@@ -75,6 +75,8 @@ class Report:
         found += [f"    {count:4} {kind}" for kind, count in self.made.items()]
         found.append(f"  {sum(self.answered.values())} calls answered by the layer around moto, not by moto:")
         found += [f"    {count:4} {operation}" for operation, count in self.answered.items()]
+        found.append(f"  {sum(self.injected.values())} faults injected:")
+        found += [f"    {count:4} {what}" for what, count in self.injected.items()]
         found.append("  refused by the API (among them looks at what is not there):")
         found += [f"    {one['times']:4} {one['operation']}: {one['code']}" for one in self.refused]
         if self.left:

@@ -58,6 +58,8 @@ class AwsProvider(Servicer):
         self._aws: dict[str, Aws] = {}
         self._crash_at, self._creations = crash_at, 0
         self._lock = threading.RLock()
+        self._making: set[str] = set()  # resources that the API may have without the journal
+        self._noted = threading.Condition()
 
     # --- the provider's own settings -------------------------------------------------------------------------------
 
@@ -148,7 +150,11 @@ class AwsProvider(Servicer):
             return provider_pb2.CreateResponse(properties=encode(outputs))
         call = self._call(request.urn, inputs)
         at = self._situation(request.urn, inputs, {}, {}, "")
-        self._count_down()
+        self._count_down(request.urn)
+
+        def made(identity: str) -> None:
+            self._journal.made(request.urn, identity)
+            self._not_making(request.urn)
 
         def create() -> tuple[str, Properties] | PartlyMadeError:
             for orphan in self._journal.orphans(request.urn):
@@ -156,9 +162,11 @@ class AwsProvider(Servicer):
                 self._journal.told(request.urn, orphan)
                 call.message(f"removed {orphan}, which a crashed run had made and not told")
             try:
-                return performer.create(at, lambda identity: self._journal.made(request.urn, identity))
+                return performer.create(at, made)
             except PartlyMadeError as error:
                 return error
+            finally:
+                self._not_making(request.urn)
 
         outcome = self._guard(call, context, create)
         if isinstance(outcome, PartlyMadeError):
@@ -268,11 +276,23 @@ class AwsProvider(Servicer):
             aws=aws,
         )
 
-    def _count_down(self) -> None:
-        with self._lock:
+    def _count_down(self, urn: str) -> None:
+        """Count a creation; at the one that the fault names, end without a word.
+
+        Whatever else is being made is in the API and in the journal by then, and the engine knows nothing of it.
+        """
+        with self._noted:
             self._creations += 1
-            if self._crash_at and self._creations == self._crash_at:
-                os._exit(1)
+            if not self._crash_at or self._creations < self._crash_at:
+                self._making.add(urn)
+                return
+            self._noted.wait_for(lambda: not self._making, timeout=60)
+            os._exit(1)
+
+    def _not_making(self, urn: str) -> None:
+        with self._noted:
+            self._making.discard(urn)
+            self._noted.notify_all()
 
     def _fail_partly(self, context: Any, error: PartlyMadeError, inputs: Properties, call: Call) -> NoReturn:
         """Fail in the way that puts the resource into the state, so that the next `up` finds and mends it."""

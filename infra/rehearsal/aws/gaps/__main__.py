@@ -19,8 +19,10 @@ def main() -> None:
     from werkzeug.serving import make_server
 
     from infra.rehearsal.aws.gaps.application import Application
+    from infra.rehearsal.aws.gaps.mended import mend
     from infra.rehearsal.aws.gaps.services import Services, cluster_setting
 
+    mend()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     account = os.environ.get("MOTO_ACCOUNT_ID", "123456789012")
     services = Services(account, cluster_setting(os.environ.get("MLOPS_REHEARSAL_CLUSTER", "")))

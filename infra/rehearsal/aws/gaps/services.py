@@ -243,24 +243,35 @@ class Services:
 
     def _owns(self, given: Record) -> bool:
         arn = _arn_in(given)
-        return any(collection.by_arn(arn) for collection in self._collections)
+        return ":nodegroup/" in arn or any(collection.by_arn(arn) for collection in self._collections)
 
     def _record(self, given: Record) -> Record:
         return next(one for collection in self._collections if (one := collection.by_arn(_arn_in(given))))
 
-    def _tag(self, _request: Request, given: Record) -> Record:
-        self._record(given).setdefault("tags", {}).update(given["tags"])
+    def _tags_kept(self, request: Request, given: Record) -> dict[str, str]:
+        """Return the tags of an object of EKS, for changing them. Moto does not find its own node groups by ARN."""
+        arn = _arn_in(given)
+        if ":nodegroup/" not in arn:
+            tags: dict[str, str] = self._record(given).setdefault("tags", {})
+            return tags
+        cluster, name, _ = arn.partition(":nodegroup/")[2].split("/")
+        group = self._backend("eks", request.region).clusters[cluster].nodegroups[name]
+        group.tags = group.tags or {}
+        found: dict[str, str] = group.tags
+        return found
+
+    def _tag(self, request: Request, given: Record) -> Record:
+        self._tags_kept(request, given).update(given["tags"])
         return {}
 
-    def _untag(self, _request: Request, given: Record) -> Record:
+    def _untag(self, request: Request, given: Record) -> Record:
         keys = given["tagKeys"] if isinstance(given["tagKeys"], list) else [given["tagKeys"]]
-        tags = self._record(given).setdefault("tags", {})
         for key in keys:
-            tags.pop(key, None)
+            self._tags_kept(request, given).pop(key, None)
         return {}
 
-    def _tags(self, _request: Request, given: Record) -> Record:
-        return {"tags": self._record(given).get("tags", {})}
+    def _tags(self, request: Request, given: Record) -> Record:
+        return {"tags": self._tags_kept(request, given)}
 
     def _retag(self, request: Request, given: Record) -> Record:
         """Add or delete tags that are kept as pairs."""

@@ -127,12 +127,29 @@ _OUTPUTS = {
 }
 
 
+_RULE_INPUTS = (
+    "ipProtocol",
+    "fromPort",
+    "toPort",
+    "cidrIpv4",
+    "cidrIpv6",
+    "prefixListId",
+    "referencedSecurityGroupId",
+    "description",
+)
+
+
+def _port(name: str) -> Any:
+    """Return a function that tells a port; a rule for all protocols has -1."""
+    return lambda at: -1 if at.inputs["ipProtocol"] == "-1" else at.inputs.get(name)
+
+
 def _rule(direction: str) -> Kind:
     """Return the kind of a rule that is a resource of its own."""
     end = {
         "IpProtocol": ".ipProtocol",
-        "FromPort": ".fromPort",
-        "ToPort": ".toPort",
+        "FromPort": _port("fromPort"),
+        "ToPort": _port("toPort"),
         "CidrIpv4": ".cidrIpv4",
         "CidrIpv6": ".cidrIpv6",
         "PrefixListId": ".prefixListId",
@@ -163,7 +180,7 @@ def _rule(direction: str) -> Kind:
         create=Call(
             f"authorize_security_group_{direction}",
             {"GroupId": ".securityGroupId", "IpPermissions": permission},
-            uses=tuple(argument[1:] for argument in end.values()),
+            uses=_RULE_INPUTS,
         ),
         update=(
             Call(
@@ -172,6 +189,7 @@ def _rule(direction: str) -> Kind:
                     "GroupId": ".securityGroupId",
                     "SecurityGroupRules": [{"SecurityGroupRuleId": "@id", "SecurityGroupRule": end}],
                 },
+                when=_RULE_INPUTS,
             ),
         ),
         looks=(Look("describe_security_group_rules", {"SecurityGroupRuleIds": ["@id"]}, "SecurityGroupRules[0]"),),

@@ -1,0 +1,22 @@
+"""Faults of moto that would make a right program fail, mended in memory when the server starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def mend() -> None:
+    """Put the mended functions in place of moto's.
+
+    ModifyDBSubnetGroup (moto 5.2) takes the group out of its table and does not put it back.
+    """
+    from moto.rds.models import RDSBackend
+
+    faulty = RDSBackend.modify_db_subnet_group
+
+    def modify_db_subnet_group(self: Any, subnet_name: str, description: str, subnets: list[Any]) -> Any:
+        group = faulty(self, subnet_name, description, subnets)
+        self.subnet_groups[subnet_name] = group
+        return group
+
+    RDSBackend.modify_db_subnet_group = modify_db_subnet_group
