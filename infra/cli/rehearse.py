@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +37,9 @@ def rehearse(
     ] = False,
 ) -> None:
     """Run the stack's program from preview to destroy against moto and a Kubernetes API server. Needs no account."""
+    from infra.rehearsal.children import child
+    from infra.rehearsal.kubernetes.api_server import api_server
+    from infra.rehearsal.kubernetes.provider import TOKEN
     from infra.rehearsal.phases import Rehearsal
 
     context = Context(stack)
@@ -46,18 +51,31 @@ def rehearse(
             exit_code=2,
         )
     ensure("pulumi", say)
-    report = Rehearsal(
-        project=PROJECT,
-        stack=stack,
-        account=settings.account_id,
-        region=settings.region,
-        folder=PROJECT / ".mlops" / "rehearsal" / stack,
-        update=UPDATE,
-        end=END,
-        official={} if stand_ins else official_plugins(PROJECT),
-        keep=keep,
-        say=say,
-    ).run()
+    folder = PROJECT / ".mlops" / "rehearsal"
+    shutil.rmtree(folder / f"{stack}-kubernetes", ignore_errors=True)
+    with api_server(folder / f"{stack}-kubernetes", say) as kubernetes:
+        report = Rehearsal(
+            project=PROJECT,
+            stack=stack,
+            account=settings.account_id,
+            region=settings.region,
+            folder=folder / stack,
+            update=UPDATE,
+            end=END,
+            official={} if stand_ins else official_plugins(PROJECT),
+            more={
+                "kubernetes": lambda logs: child(
+                    "infra.rehearsal.kubernetes", {TOKEN: kubernetes.token}, logs / "kubernetes.log"
+                )
+            },
+            cluster={"endpoint": kubernetes.url, "ca": kubernetes.ca},
+            keep=keep,
+            say=say,
+        ).run()
+        if objects := kubernetes.leftovers():
+            report = replace(report, left={**report.left, "kubernetes": objects})
+    if not keep:
+        shutil.rmtree(folder / f"{stack}-kubernetes", ignore_errors=True)
     if as_json:
         print_json(report.document())
     else:

@@ -310,6 +310,12 @@ KINDS = (
                 {"LaunchTemplateId": "@id", "Versions": ["$Latest"]},
                 "LaunchTemplateVersions[0].LaunchTemplateData",
             ),
+            Look(  # moto's template keeps telling the tags that it was made with
+                "describe_tags",
+                {"Filters": [{"Name": "resource-id", "Values": ["@id"]}]},
+                "Tags && {Tags: Tags}",
+                needed=False,
+            ),
         ),
         delete=(Call("delete_launch_template", {"LaunchTemplateId": "@id"}),),
         id="LaunchTemplate.LaunchTemplateId",
