@@ -59,6 +59,9 @@ class Arms:
         self._replays: dict[str, tuple[int, asyncio.Task[None]]] = {}
         self._failures: dict[str, tuple[int, str]] = {}
         self._shadows: dict[tuple[str, str], Shadow] = {}
+        # One way to a candidate for its whole rollout: the first call on a new one takes many times longer than the
+        # next, and it is the rows of the smoke set that should pay for it, not the first user of every step.
+        self._ways: dict[str, Way] = {}
         self._gauge = Gauge()
 
     async def follow(self, wanted: Mapping[str, Entry], serving: Mapping[str, Served]) -> None:
@@ -78,6 +81,8 @@ class Arms:
             await self._replay(name, served, candidate, split)
         for name in [name for name in self._replays if name not in wanted]:
             self._replays.pop(name)[1].cancel()
+        candidates = {one.name for entry in wanted.values() for one in entry.candidates}
+        self._ways = {name: way for name, way in self._ways.items() if name in candidates}
         dropped = [one for name, one in self.traffic.items() if traffic.get(name) is not one]
         self.traffic = traffic
         self._made = {name: made for name, made in self._made.items() if name in traffic}
@@ -157,7 +162,9 @@ class Arms:
             return None
         release = candidate.release
         own = Codec(name, release.version, codec.signature, contract, codec.max_rows)
-        limits, way = self._settings.limits, self._connect(candidate.name)
+        limits, way = self._settings.limits, self._ways.get(candidate.name)
+        if way is None:
+            way = self._ways[candidate.name] = self._connect(candidate.name)
         return Remote(own, release.digest, way, self._counters, limits.candidate_seconds, limits.request_seconds)
 
     @staticmethod
