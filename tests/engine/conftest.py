@@ -109,7 +109,9 @@ class Project:
         return self._run("preview")
 
     def destroy(self) -> Outcome:
-        return self._run("destroy")
+        outcome = self._run("destroy")
+        assert not outcome.failed, outcome.text
+        return outcome
 
     def up_in_background(self) -> tuple[threading.Thread, list[Outcome], psutil.Process]:
         """Start `up`; return its thread, where its outcome will be, and the engine's process."""

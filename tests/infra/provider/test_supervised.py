@@ -76,7 +76,7 @@ def test_process_that_answers_badly_for_too_long_is_found_and_restarted(
     inputs = process_inputs(
         home=home,
         command=[sys.executable, "-c", MOODY, str(free_port), str(sick)],
-        health={"http": f"http://127.0.0.1:{free_port}/", "timeoutSeconds": 1},
+        health={"http": f"http://127.0.0.1:{free_port}/", "timeoutSeconds": 5},
         ports={"http": free_port},
     )
     resource, call = ProcessResource(), told.call()
