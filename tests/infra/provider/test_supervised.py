@@ -1,7 +1,6 @@
 """Supervised processes without the engine: what `read` finds and what `update` and `shutdown` make of it."""
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,7 @@ from infra.provider import marks, rendering
 from infra.provider.codec import Properties
 from infra.provider.process import ProcessResource, look
 from infra.provider.resource import ResourceError
-from infra.provider.supervisor import shutdown
+from infra.provider.supervisor import Supervisor, shutdown
 
 MOODY = """
 import http.server, pathlib, sys
@@ -43,13 +42,6 @@ def members(home: str, process: str = "") -> set[int]:
     return marks.members(f"{marks.PROCESS}={rendering.mark(home, process)}")
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_shutdown_ends_what_no_state_knows_of_and_keeps_data_and_logs(
     home: str, process_inputs: Inputs, told: Any
 ) -> None:
@@ -70,23 +62,27 @@ def test_shutdown_of_a_home_that_never_was_does_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_process_that_answers_badly_for_too_long_is_found_and_restarted(
-    home: str, process_inputs: Inputs, told: Any, free_port: int, tmp_path: Path
+    home: str, process_inputs: Inputs, told: Any, free_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    info = Supervisor.info
     sick = tmp_path / "sick"
     inputs = process_inputs(
         home=home,
         command=[sys.executable, "-c", MOODY, str(free_port), str(sick)],
-        health={"http": f"http://127.0.0.1:{free_port}/", "timeoutSeconds": 5},
+        health={"http": f"http://127.0.0.1:{free_port}/", "timeoutSeconds": 30},
         ports={"http": free_port},
     )
     resource, call = ProcessResource(), told.call()
     state = resource.create(call, inputs)[1]
     sick.touch()
-    until(lambda: look(inputs).status == "unhealthy")
+    young = look(inputs).status
+    # An hour later, for what asks the supervisor.
+    monkeypatch.setattr(Supervisor, "info", lambda *of: (seen := info(*of)) and seen | {"now": seen["now"] + 3600})
 
     found = resource.read(call, inputs, state)
     mended = resource.update(call, inputs, inputs, state)
 
+    assert young == "starting"
     assert found == {"status": "unhealthy", "pid": state["pid"]}
     assert mended["status"] == "running"
     assert members(home, "web") == {mended["pid"]}
