@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import pulumi
 import pulumi_kubernetes as k8s
 import pytest
 from pulumi import ResourceOptions
@@ -137,18 +138,19 @@ def test_pods_that_their_namespace_would_refuse_are_an_error_before_the_workload
 
 
 def test_secret_values_are_in_no_message(stack: Rehearsed) -> None:
-    import pulumi
+    def program() -> None:
+        k8s.core.v1.Secret(
+            "it",
+            metadata={"name": "it"},
+            type="kubernetes.io/dockerconfigjson",
+            string_data={".dockerconfigjson": pulumi.Output.secret("hush-hush-no-json")},
+            opts=ResourceOptions(provider=every_kind.provider(stack.kubeconfig)),
+        )
 
-    declare(
-        stack,
-        k8s.core.v1.Secret,
-        metadata={"name": "it"},
-        type="kubernetes.io/dockerconfigjson",
-        string_data={".dockerconfigjson": pulumi.Output.secret("hush-hush-no-json")},
-    )
+    stack.program = program
     outcome = stack.run("up")
     assert outcome.failed
-    assert "dockerconfigjson" in outcome.text
+    assert "data[.dockerconfigjson]" in outcome.text
     assert "hush-hush" not in outcome.text
 
 
