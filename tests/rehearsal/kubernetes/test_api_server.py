@@ -87,7 +87,8 @@ def test_secrets_are_no_one_else_s_to_read_and_not_in_arguments(server: ApiServe
     assert servers(tmp_path) == []
 
 
-def test_killed_rehearsal_leaves_no_server(server: ApiServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_killed_rehearsal_leaves_no_server(server: ApiServer, tmp_path: Path, number: signal.Signals) -> None:
     code = (
         "import pathlib, time\n"
         "from infra.rehearsal.kubernetes.api_server import api_server\n"
@@ -95,19 +96,16 @@ def test_killed_rehearsal_leaves_no_server(server: ApiServer, tmp_path: Path) ->
         "    print('ready', flush=True)\n"
         "    time.sleep(600)\n"
     )
-    for number in (signal.SIGKILL, signal.SIGINT):
-        process = subprocess.Popen(
-            [sys.executable, "-c", code.replace("'k'", f"'{number}'")], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(number)
-        process.wait(30)
-        process.stdout.close()
-        deadline = time.monotonic() + 20
-        while servers(tmp_path):
-            assert time.monotonic() < deadline, "servers are left"
-            time.sleep(0.05)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    process.wait(30)
+    process.stdout.close()
+    deadline = time.monotonic() + 20
+    while servers(tmp_path):
+        assert time.monotonic() < deadline, "servers are left"
+        time.sleep(0.05)
 
 
 def test_server_that_does_not_start_says_why(
