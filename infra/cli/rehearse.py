@@ -19,7 +19,7 @@ _PLUGIN = re.compile(r"resource-aws-v(\d+\.\d+\.\d+)$")
 UPDATE: dict[str, Any] = {"mlops:aws": {"governance": {"costCenter": "rehearsed"}}}
 """What the update changes: the tag of everything that tells where its cost is booked."""
 
-END: dict[str, Any] = {"mlops:aws": {"registry": {"database": {"protected": False}}}}
+END: dict[str, Any] = {"mlops:aws": {"protected": False}}
 """What has to change before it is destroyed, as a person would have to."""
 
 
