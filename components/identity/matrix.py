@@ -1,0 +1,283 @@
+"""The identity matrix: which workload may do what with which bucket, table, queue, secret, topic and repository.
+
+This is the one place that says it. `components.identity.aws` makes roles and policies of it, `docs/identity.md` shows
+it as a table, and the rehearsal judges calls by it. Nothing here is a wildcard: a right names a thing of the
+environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from components.cloud import Cloud, Statement, allow
+
+Kind = Literal["bucket", "table", "queue", "secret", "topic", "repository", "feature-group", "pipeline"]
+Access = Literal["read", "write", "send", "receive"]
+KeyPurpose = Literal["data", "secrets", "audit"]
+
+ACTIONS: Mapping[tuple[Kind, Access], tuple[str, ...]] = {
+    ("bucket", "read"): ("s3:GetObject", "s3:GetObjectVersion"),
+    ("bucket", "write"): ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"),
+    ("bucket", "send"): ("s3:PutObject",),
+    ("table", "read"): ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:DescribeTable"),
+    ("table", "write"): (
+        "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:DescribeTable", "dynamodb:PutItem",
+        "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem",
+    ),
+    ("queue", "receive"): (
+        "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl",
+    ),
+    ("secret", "read"): ("secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"),
+    ("topic", "send"): ("sns:Publish",),
+    ("repository", "read"): ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"),
+    ("feature-group", "read"): ("sagemaker:GetRecord", "sagemaker:BatchGetRecord"),
+    ("feature-group", "write"): ("sagemaker:PutRecord", "sagemaker:GetRecord", "sagemaker:DescribeFeatureGroup"),
+    ("pipeline", "send"): ("sagemaker:StartPipelineExecution", "sagemaker:DescribePipeline"),
+}  # fmt: skip
+"""Actions of each kind of access; `send` to a bucket puts objects and can neither read nor delete any."""
+LISTS: Mapping[Kind, tuple[str, ...]] = {"bucket": ("s3:ListBucket", "s3:GetBucketLocation")}
+"""Actions on the thing as a whole that go with reading or writing what is in it."""
+KEYS: Mapping[Kind, KeyPurpose] = {
+    "bucket": "data",
+    "table": "data",
+    "queue": "data",
+    "topic": "data",
+    "secret": "secrets",
+}
+"""The key that each kind is encrypted with."""
+_SERVICES: Mapping[Kind, str] = {
+    "bucket": "s3",
+    "table": "dynamodb",
+    "queue": "sqs",
+    "topic": "sns",
+    "secret": "secretsmanager",
+}
+_DECRYPTS = ("kms:Decrypt",)
+_ENCRYPTS = ("kms:Decrypt", "kms:GenerateDataKey")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """One right of a workload.
+
+    Attributes:
+        kind: what kind of thing it is.
+        name: its purpose, as its name is made of.
+        access: what may be done with it.
+        prefix: in a bucket only objects below this; empty for all.
+        key: the key that it is encrypted with, where it is not the usual one of its kind.
+    """
+
+    kind: Kind
+    name: str
+    access: Access
+    prefix: str = ""
+    key: KeyPurpose | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """One workload.
+
+    Attributes:
+        name: its name, and that of its role.
+        namespace: Kubernetes namespace; None for a role that an AWS service takes.
+        service_account: its service account in that namespace.
+        service: AWS service that takes the role, such as `sagemaker`.
+        grants: its rights.
+        why: what it is, for the docs.
+    """
+
+    name: str
+    namespace: str | None = None
+    service_account: str | None = None
+    service: str | None = None
+    grants: tuple[Grant, ...]
+    why: str
+
+
+def _read(kind: Kind, *names: str) -> tuple[Grant, ...]:
+    return tuple(Grant(kind=kind, name=name, access="read") for name in names)
+
+
+MATRIX: tuple[Identity, ...] = (
+    Identity(
+        name="registry",
+        namespace="registry",
+        service_account="registry",
+        why="MLflow: keeps artifacts, and hands them out to clients that have no right of their own",
+        grants=(Grant(kind="bucket", name="models", access="write"),),
+    ),
+    Identity(
+        name="features",
+        namespace="feature-store",
+        service_account="feature-store",
+        why="Feature server: answers with online features",
+        grants=(
+            *_read("table", "features"),
+            *_read("feature-group", "features"),
+            Grant(kind="bucket", name="features", access="read", prefix="registry/"),
+        ),
+    ),
+    Identity(
+        name="control",
+        namespace="serving",
+        service_account="control",
+        why="Rollout controller: state and ledger; puts signed checkpoints where it cannot change them again",
+        grants=(
+            Grant(kind="bucket", name="audit", access="send", prefix="ledger/", key="audit"),
+            Grant(kind="bucket", name="captures", access="read"),
+            Grant(kind="topic", name="alarms", access="send"),
+        ),
+    ),
+    Identity(
+        name="serving",
+        namespace="serving",
+        service_account="inference",
+        why="Ray head and replicas: answer predictions; put captures and read none",
+        grants=(Grant(kind="bucket", name="captures", access="send"),),
+    ),
+    Identity(
+        name="jobs",
+        namespace="training",
+        service_account="training",
+        why="Training as Ray jobs",
+        grants=(
+            Grant(kind="bucket", name="data", access="write"),
+            Grant(kind="bucket", name="features", access="write"),
+            Grant(kind="table", name="features", access="write"),
+            Grant(kind="feature-group", name="features", access="write"),
+            Grant(kind="bucket", name="captures", access="read"),
+        ),
+    ),
+    Identity(
+        name="training",
+        service="sagemaker",
+        why="Steps of a SageMaker pipeline",
+        grants=(
+            Grant(kind="bucket", name="data", access="write"),
+            Grant(kind="bucket", name="features", access="write"),
+            Grant(kind="table", name="features", access="write"),
+            Grant(kind="feature-group", name="features", access="write"),
+            *_read("repository", "training"),
+            *_read("secret", "registry-password"),
+        ),
+    ),
+    Identity(
+        name="schedule",
+        service="scheduler",
+        why="Starts the training pipeline by the clock, and when drift is found",
+        grants=(Grant(kind="pipeline", name="training", access="send"),),
+    ),
+    Identity(
+        name="secrets",
+        namespace="platform",
+        service_account="external-secrets",
+        why="External Secrets: copies the environment's secrets into its namespaces",
+        grants=(
+            *_read(
+                "secret",
+                "control-admin",
+                "control-replica",
+                "database-url",
+                "features-token",
+                "inference-token",
+                "ray-token",
+                "registry-password",
+                "snapshot-key",
+            ),
+        ),
+    ),
+)
+
+
+def identity(name: str) -> Identity:
+    """The workload of a name.
+
+    Raises:
+        KeyError: there is none.
+    """
+    for one in MATRIX:
+        if one.name == name:
+            return one
+    raise KeyError(name)
+
+
+def arn(cloud: Cloud, kind: Kind, name: str) -> str:
+    """ARN of a thing of the environment."""
+    names = cloud.names
+    if kind == "bucket":
+        return f"arn:{cloud.partition}:s3:::{names.bucket(name)}"
+    if kind == "table":
+        return cloud.arn("dynamodb", f"table/{names.of('table', name)}")
+    if kind == "queue":
+        return cloud.arn("sqs", names.of("queue", name))
+    if kind == "topic":
+        return cloud.arn("sns", names.of("topic", name))
+    if kind == "secret":
+        # Secrets Manager puts six characters of its own behind the name.
+        return cloud.arn("secretsmanager", f"secret:{names.path('secret', name)}-??????")
+    if kind == "repository":
+        return cloud.arn("ecr", f"repository/{names.path('repository', name)}")
+    if kind == "feature-group":
+        return cloud.arn("sagemaker", f"feature-group/{names.prefix}-{name}*")
+    return cloud.arn("sagemaker", f"pipeline/{names.of('sagemaker', name)}")
+
+
+def statements(identity: Identity, cloud: Cloud, keys: Mapping[str, str]) -> list[Statement]:
+    """Policy statements of a workload.
+
+    Args:
+        identity: the workload.
+        cloud: the environment.
+        keys: ARN of each key by its purpose.
+    """
+    found = [statement for grant in identity.grants for statement in _of_grant(grant, cloud)]
+    if any(grant.kind == "repository" for grant in identity.grants):
+        # Asks for a token of the whole registry; the images stay guarded by their repositories. No narrower resource
+        # exists for it (Service Authorization Reference, ecr:GetAuthorizationToken).
+        found.append(allow(["ecr:GetAuthorizationToken"], "*", Sid="RegistryToken"))
+    found += _of_keys(identity, cloud, keys)
+    return found
+
+
+def _of_grant(grant: Grant, cloud: Cloud) -> Iterator[Statement]:
+    thing = arn(cloud, grant.kind, grant.name)
+    resource = f"{thing}/{grant.prefix}*" if grant.kind == "bucket" else thing
+    yield allow(ACTIONS[grant.kind, grant.access], resource)
+    if grant.kind in LISTS and grant.access != "send":
+        rest = {"Condition": {"StringLike": {"s3:prefix": f"{grant.prefix}*"}}} if grant.prefix else {}
+        yield allow(LISTS[grant.kind], thing, **rest)
+
+
+def _of_keys(identity: Identity, cloud: Cloud, keys: Mapping[str, str]) -> Iterator[Statement]:
+    """Rights over keys: each only by way of the service whose things it encrypts."""
+    needed: dict[tuple[KeyPurpose, bool], set[str]] = {}
+    for grant in identity.grants:
+        if grant.kind in KEYS:
+            purpose = grant.key or KEYS[grant.kind]
+            needed.setdefault((purpose, grant.access in ("write", "send")), set()).add(_SERVICES[grant.kind])
+    for (purpose, encrypts), services in sorted(needed.items()):
+        via = [f"{service}.{cloud.region}.amazonaws.com" for service in sorted(services)]
+        condition = {"StringEquals": {"kms:ViaService": via}}
+        yield allow(_ENCRYPTS if encrypts else _DECRYPTS, keys[purpose], Condition=condition)
+
+
+def table() -> str:
+    """The matrix as a table in Markdown."""
+    lines = ["| Workload | Runs as | May | Why |", "|---|---|---|---|"]
+    for one in MATRIX:
+        runs = f"`{one.namespace}/{one.service_account}`" if one.namespace else f"service `{one.service}`"
+        rights = "; ".join(_said(grant) for grant in one.grants)
+        lines.append(f"| {one.name} | {runs} | {rights} | {one.why} |")
+    return "\n".join(lines) + "\n"
+
+
+def _said(grant: Grant) -> str:
+    verb = {"read": "read", "write": "read and write", "send": "send to", "receive": "receive from"}[grant.access]
+    if grant.kind == "pipeline":
+        verb = "start"
+    where = f" below `{grant.prefix}`" if grant.prefix else ""
+    return f"{verb} {grant.kind} `{grant.name}`{where}"

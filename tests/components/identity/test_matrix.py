@@ -1,0 +1,111 @@
+"""The identity matrix: what it grants is allowed, everything else is denied, and taking one entry away is noticed."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from components.cloud import Cloud
+from components.identity.matrix import ACTIONS, KEYS, MATRIX, Grant, Identity, arn, identity, statements, table
+from components.naming import Names
+from policies.access import Call, evaluate
+
+CLOUD = Cloud(
+    stack="prod",
+    names=Names(client="acme", environment="prod", account="333333333333", region="eu-central-1"),
+    partition="aws",
+    tags={},
+    protected=True,
+    project="/project",
+)
+FOREIGN = dataclasses.replace(CLOUD, names=dataclasses.replace(CLOUD.names, environment="staging"))
+PURPOSES = ("data", "secrets", "audit", "logs", "cluster")
+ARNS = {purpose: f"arn:aws:kms:eu-central-1:333333333333:key/{purpose}" for purpose in PURPOSES}
+GRANTS = [
+    pytest.param(one, grant, id=f"{one.name}-{grant.kind}-{grant.name}-{grant.access}")
+    for one in MATRIX
+    for grant in one.grants
+]
+
+
+def rendered(one: Identity) -> Mapping[str, object]:
+    return {"Version": "2012-10-17", "Statement": statements(one, CLOUD, ARNS)}
+
+
+def thing(grant: Grant, cloud: Cloud = CLOUD) -> str:
+    found = arn(cloud, grant.kind, grant.name).replace("??????", "a1b2c3").replace("*", "")
+    return f"{found}/{grant.prefix}some/object" if grant.kind == "bucket" else found
+
+
+def calls(grant: Grant, cloud: Cloud = CLOUD) -> Iterator[Call]:
+    for action in ACTIONS[grant.kind, grant.access]:
+        yield Call(action, thing(grant, cloud), {})
+
+
+@pytest.mark.parametrize(("one", "grant"), GRANTS)
+def test_what_the_matrix_grants_is_allowed(one: Identity, grant: Grant) -> None:
+    for call in calls(grant):
+        assert evaluate([rendered(one)], call).outcome == "allowed", call
+
+
+@pytest.mark.parametrize(("one", "grant"), GRANTS)
+def test_without_its_entry_it_is_denied(one: Identity, grant: Grant) -> None:
+    rest = tuple(other for other in one.grants if (other.kind, other.name) != (grant.kind, grant.name))
+    without = dataclasses.replace(one, grants=rest)
+
+    for call in calls(grant):
+        assert evaluate([rendered(without)], call).outcome == "denied", call
+
+
+@pytest.mark.parametrize(("one", "grant"), GRANTS)
+def test_the_same_thing_of_another_environment_is_denied(one: Identity, grant: Grant) -> None:
+    for call in calls(grant, FOREIGN):
+        assert evaluate([rendered(one)], call).outcome == "denied", call
+
+
+@pytest.mark.parametrize("one", MATRIX, ids=lambda one: one.name)
+def test_nobody_can_change_audit_records(one: Identity) -> None:
+    record = f"{arn(CLOUD, 'bucket', 'audit')}/ledger/checkpoint.json"
+
+    for action in ("s3:GetObject", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"):
+        assert evaluate([rendered(one)], Call(action, record, {})).outcome == "denied"
+
+
+@pytest.mark.parametrize("one", MATRIX, ids=lambda one: one.name)
+def test_keys_are_used_by_way_of_the_services_alone(one: Identity) -> None:
+    needed = {grant.key or KEYS[grant.kind] for grant in one.grants if grant.kind in KEYS}
+    for purpose in PURPOSES:
+        direct = Call("kms:Decrypt", ARNS[purpose], {"kms:ViaService": "lambda.eu-central-1.amazonaws.com"})
+        assert evaluate([rendered(one)], direct).outcome == "denied"
+        services = ("s3", "dynamodb", "secretsmanager", "sns", "sqs")
+        outcomes = {
+            evaluate(
+                [rendered(one)],
+                Call("kms:Decrypt", ARNS[purpose], {"kms:ViaService": f"{service}.eu-central-1.amazonaws.com"}),
+            ).outcome
+            for service in services
+        }
+        assert ("allowed" in outcomes) == (purpose in needed)
+
+
+@pytest.mark.parametrize("one", MATRIX, ids=lambda one: one.name)
+def test_no_right_is_a_wildcard(one: Identity) -> None:
+    for statement in statements(one, CLOUD, ARNS):
+        assert not any("*" in action for action in statement["Action"])
+        if statement["Resource"] == "*":
+            assert statement["Action"] == ["ecr:GetAuthorizationToken"]
+
+
+def test_each_workload_runs_as_one_thing() -> None:
+    assert len({one.name for one in MATRIX}) == len(MATRIX)
+    for one in MATRIX:
+        assert (one.service is None) == (one.namespace is not None) == (one.service_account is not None)
+    with pytest.raises(KeyError):
+        identity("nobody")
+
+
+def test_the_table_says_every_right() -> None:
+    text = table()
+
+    assert "| serving | `serving/inference` | send to bucket `captures` |" in text
+    assert text.count("\n") == len(MATRIX) + 2
