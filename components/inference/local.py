@@ -116,7 +116,7 @@ class LocalInference(Inference):
                             # On one machine a version that passed its evaluation may start, if training signed it;
                             # approvals can be tried with demo keys, and a quarantine is lifted by nothing else.
                             "approval": "rule",
-                            "signature": "optional",
+                            "signature": "required",
                             "demoKeys": site.data("keys"),
                             "ledger": {
                                 "checkpoints": site.data("ledger", "checkpoints"),
@@ -180,7 +180,7 @@ class LocalInference(Inference):
                 },
                 # What replicas believe comes to them from here, not from the registry or the controller.
                 "trust": {
-                    "signature": "optional",
+                    "signature": "required",
                     "roots": [{"name": args.environment, "path": site.data("keys", "allowed_signers")}],
                 },
                 "inferenceToken": tokens["predict"],

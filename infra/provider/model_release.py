@@ -21,6 +21,7 @@ from infra.provider.release_controller import (
     patiently,
     progress_of,
 )
+from infra.provider.release_import import imported
 from infra.provider.release_inputs import FIELDS, Release, plan, resolve, resolve_shadows
 from infra.provider.resource import Call, CancelledError, Difference, ResourceError, changed
 
@@ -99,6 +100,10 @@ class ModelReleaseResource:
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         """Roll out."""
         return inputs["model"], self._roll_out(call, inputs)
+
+    def adopt(self, call: Call, identity: str, stack: str) -> Properties:
+        """Take over what is served, by the model's name."""
+        return imported(call, identity, stack)
 
     def read(self, call: Call, inputs: Properties, state: Properties) -> Properties:
         """Ask the controller what is served; without an answer what is known stays."""

@@ -108,6 +108,13 @@ class Controller:
             return None
         return self._body(answer, "does not tell about the model")
 
+    def stated(self) -> dict[str, Any] | None:
+        """Return the release that is served, as it was asked for; None when there is none."""
+        answer = rest.request("GET", f"{self._address}/release", token=self._token)
+        if answer.status == 404:
+            return None
+        return self._body(answer, "does not tell what it serves")
+
     def ask_for(self, release: Release) -> dict[str, Any]:
         """Ask for `release`; asking again for the same changes nothing. Return the rollout."""
         body = {

@@ -117,6 +117,15 @@ class Explaining(Protocol):
         ...
 
 
+@runtime_checkable
+class Importing(Protocol):
+    """A resource that `pulumi import` can take over, given its id alone."""
+
+    def adopt(self, call: Call, identity: str, stack: str) -> Properties:
+        """Return the inputs that would have made what is there."""
+        ...
+
+
 def changed(old: Properties, new: Properties) -> tuple[str, ...]:
     """Return the names of top-level properties that differ."""
     return tuple(sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name)))

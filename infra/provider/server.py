@@ -12,8 +12,8 @@ from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import provider_pb2
 
 from infra.provider.codec import Properties, decode, encode, is_known, plain
-from infra.provider.resource import Explaining, Resource
-from infra.provider.servicer import Servicer, name_in, token_in
+from infra.provider.resource import Explaining, Importing, Resource
+from infra.provider.servicer import Servicer, name_in, stack_in, token_in
 
 VERSION = "0.1.0"
 
@@ -89,15 +89,20 @@ class Provider(Servicer):
         )
 
     def Read(self, request: Any, context: Any) -> Any:
-        """Look at the world. Inputs stay as they are, and nothing is ever dropped: `up` mends what has gone."""
+        """Look at the world. Inputs stay as they are, and nothing is ever dropped: `up` mends what has gone.
+
+        Without inputs it is an import: they are made from the id.
+        """
         resource = self._resource(request.urn, context)
         inputs, state = decode(request.inputs), decode(request.properties)
+        stated = request.inputs
         if not inputs:
-            self._fail(context, f"importing {name_in(request.urn)} is not supported: `pulumi up` creates it")
+            inputs = self._imported(resource, request, context)
+            stated = encode(inputs)
         call = self._call(request.urn, inputs)
         computed = self._guard(call, context, lambda: resource.read(call, plain(inputs), plain(state)))
         return provider_pb2.ReadResponse(
-            id=request.id, inputs=request.inputs, properties=encode(inputs | computed), refresh_before_update=True
+            id=request.id, inputs=stated, properties=encode(inputs | computed), refresh_before_update=True
         )
 
     def Update(self, request: Any, context: Any) -> Any:
@@ -119,6 +124,16 @@ class Provider(Servicer):
         inputs = plain(decode(request.old_inputs)) or plain(state)
         self._guard(call, context, lambda: resource.delete(call, inputs, plain(state)))
         return empty_pb2.Empty()
+
+    def _imported(self, resource: Resource, request: Any, context: Any) -> Properties:
+        if not isinstance(resource, Importing):
+            self._fail(context, f"importing {name_in(request.urn)} is not supported: `pulumi up` creates it")
+        call = self._call(request.urn, {})
+        found = self._guard(call, context, lambda: resource.adopt(call, request.id, stack_in(request.urn)))
+        inputs, problems = resource.check(found)
+        if problems:
+            self._fail(context, f"{name_in(request.urn)} cannot be imported: {'; '.join(problems)}")
+        return inputs
 
     # --- helpers ---------------------------------------------------------------------------------------------------
 

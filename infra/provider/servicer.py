@@ -95,6 +95,11 @@ def token_in(urn: str) -> str:
     return urn.split("::")[2].rsplit("$", 1)[-1]
 
 
+def stack_in(urn: str) -> str:
+    """Return the name of the stack that `urn` belongs to."""
+    return urn.split("::")[0].rsplit(":", 1)[-1]
+
+
 def name_in(urn: str) -> str:
     """Return the name of the resource that `urn` names."""
     return urn.rsplit("::", 1)[-1]

@@ -150,6 +150,7 @@ def check_approval(
         rehearsal: whether this environment is a rehearsal; no other accepts that trust root.
 
     Raises:
+        AlteredError: the approval is of something else: the manifest or the approval was edited after it was given.
         SignatureError: the approval does not count; the message says why.
     """
     try:
@@ -159,7 +160,8 @@ def check_approval(
         _check_dates(approval, now)
         signer = root.find(key, approval.principal, namespace, [approval.approved_at, now])
     except SignatureError as error:
-        raise SignatureError(f"approval by {approval.principal} as {approval.role}: {error}") from None
+        # Of the same kind: whether the manifest was altered matters to who decides.
+        raise type(error)(f"approval by {approval.principal} as {approval.role}: {error}") from None
     return CheckedApproval(approval, key, _end(approval, signer))
 
 

@@ -16,7 +16,7 @@ from policies.releases.approval import CheckedApproval, TrustRoots, accepted_roo
 from policies.releases.keys import moment
 from policies.releases.manifest import Manifest, RiskTier
 from policies.releases.record import Record
-from policies.releases.signing import PublicKey, SignatureError
+from policies.releases.signing import AlteredError, PublicKey, SignatureError
 
 Role = Literal["model-owner", "model-risk", "platform", "security"]
 
@@ -118,7 +118,9 @@ def decide(
     if problem:
         reasons.append(problem)
     since = (quarantined or {}).get(manifest.digest)
-    counted, ignored = _counted(manifest, accepted, now, rules, signer, since)
+    counted, ignored, altered = _counted(manifest, accepted, now, rules, signer, since)
+    # Also where a rule approves: a manifest that says something else than what people signed is nobody's statement.
+    reasons += altered
     people_needed = rules.approval == "people" or since is not None
     if people_needed:
         missing = _missing(counted, manifest.risk_tier, rules.tiers[manifest.risk_tier])
@@ -161,18 +163,26 @@ def _counted(
     rules: EnvironmentRules,
     signer: PublicKey | None,
     since: datetime | None,
-) -> tuple[list[CheckedApproval], list[str]]:
-    """The approvals that count here, and why the others do not."""
+) -> tuple[list[CheckedApproval], list[str], list[str]]:
+    """The approvals that count here, why the others do not, and which of those are of another text."""
     trainers = {_person(manifest.trained_by)}
     if manifest.signature is not None:
         trainers.add(_person(manifest.signature.principal))
     roles = rules.tiers[manifest.risk_tier].roles
     counted: list[CheckedApproval] = []
     ignored: list[str] = []
+    altered: list[str] = []
     for approval in manifest.approvals:
         who = f"approval by {approval.principal} as {approval.role}"
         try:
             checked = check_approval(manifest, approval, roots, now, rehearsal=rules.rehearsal)
+        except AlteredError as error:
+            altered.append(
+                f"{error}. The manifest was edited after it was approved: restore the text that was approved, or let "
+                f"{approval.principal} approve it as it is now, with `./mlops release approve {manifest.model} "
+                f"--version {manifest.version} --role {approval.role}`"
+            )
+            continue
         except SignatureError as error:
             ignored.append(str(error))
             continue
@@ -186,7 +196,7 @@ def _counted(
             ignored.append(f"{who}: it was given before the quarantine")
         else:
             counted.append(checked)
-    return counted, ignored
+    return counted, ignored, altered
 
 
 def _missing(counted: Sequence[CheckedApproval], tier: RiskTier, rule: TierRule) -> str | None:

@@ -41,6 +41,10 @@ class SignatureError(Exception):
     """A signature or key is not valid; the message says in which way."""
 
 
+class AlteredError(SignatureError):
+    """A signature is well made, but over other bytes than these."""
+
+
 @dataclass(frozen=True)
 class PublicKey:
     """A public key as SSH writes it: `blob` is the decoded middle word of an `id_ed25519.pub`."""
@@ -160,7 +164,7 @@ def verify(signature: str, namespace: str, message: bytes) -> PublicKey:
     try:
         _check(key, algorithm, value, _covered(namespace, hash_name, message))
     except InvalidSignature:
-        raise SignatureError("the signature does not match: what was signed is not what is here") from None
+        raise AlteredError("the signature does not match: what was signed is not what is here") from None
     return key
 
 

@@ -5,6 +5,7 @@
     GET    /v1/models                    admin token
     GET    /v1/models/{model}            admin token
     PUT    /v1/models/{model}/release    admin token: starts a rollout
+    GET    /v1/models/{model}/release    admin token: what is served, as it was asked for
     POST   /v1/models/{model}/rollout/{command}   admin token: pause, resume, promote, abort, rollback
     PUT    /v1/models/{model}/shadows    admin token: which versions get copies of its requests
     POST   /v1/models/{model}/approvals  admin token: an approval of a manifest that is known here
@@ -109,6 +110,7 @@ class Control:
             Route("/v1/models/{model}", self._guarded(self._model, self._admin)),
             Route("/v1/models/{model}", self._guarded(self._delete, self._admin), methods=["DELETE"]),
             Route("/v1/models/{model}/release", self._guarded(self._release, self._admin), methods=["PUT"]),
+            Route("/v1/models/{model}/release", self._guarded(self._stated, self._admin)),
             Route("/v1/models/{model}/rollout/{command}", self._guarded(self._command, self._admin), methods=["POST"]),
             Route("/v1/models/{model}/shadows", self._guarded(self._shadows, self._admin), methods=["PUT"]),
             Route("/v1/models/{model}/approvals", self._guarded(self._approve, self._admin), methods=["POST"]),
@@ -244,6 +246,12 @@ class Control:
         rollout = self._store.release(name, release, strategy, body.get("approval"), manifest=manifest, by=by)
         await self._publish()
         return JSONResponse({"rollout": rollout}, 202)
+
+    async def _stated(self, request: Request) -> Response:
+        found = self._store.stated(request.path_params["model"])
+        if found is None:
+            raise _RequestError(404, f"no version of {request.path_params['model']!r} is served")
+        return JSONResponse(found)
 
     async def _command(self, request: Request) -> Response:
         command = request.path_params["command"]

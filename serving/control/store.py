@@ -25,7 +25,7 @@ from serving.control.mover import Mover, last_rollout
 from serving.control.records import Draft, Records, Said
 from serving.control.reports import read_applications, read_report
 from serving.control.series import Key, surplus
-from serving.control.view import document, possible, public_state
+from serving.control.view import document, possible, public_state, stated
 from serving.rollout import model
 from serving.rollout.observation import Alarm, Batch, Command, CommandKind
 from serving.state import Entry, Release, State, write_snapshot
@@ -135,6 +135,13 @@ class Store:
             return None
         said = self._records.said(name, last_rollout(managed))
         return document(managed, said, shadows.conditions(managed, self._fleet))
+
+    def stated(self, name: str) -> dict[str, Any] | None:
+        """Return the release that is served with its manifest and strategy, None if there is none."""
+        managed = self._records.managed.get(name)
+        if managed is None or managed.withdrawn or managed.published is None:
+            return None
+        return stated(managed)
 
     # --- what is asked --------------------------------------------------------------------------------------------
 

@@ -63,6 +63,22 @@ def _shadow(managed: Managed, shadow: Shadowed, status: str, reason: str) -> dic
     }
 
 
+def stated(managed: Managed) -> dict[str, Any]:
+    """Return what is served as somebody asked for it: release, manifest, and the strategy where it is known still."""
+    digest, rollout = managed.published, managed.state.rollout
+    assert digest is not None
+    strategy = None
+    if rollout is not None and rollout.candidate.digest == digest:
+        strategy = rollout.strategy.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        strategy["kind"] = rollout.strategy.kind
+    return {
+        "model": managed.state.model,
+        "release": managed.release(digest).to_json(),
+        "manifest": managed.manifests.get(digest),
+        "strategy": strategy,
+    }
+
+
 def public_state(rollout: Rollout) -> str:
     """Return the state's name outside: a candidate that never got traffic has failed, others were rolled back."""
     if rollout.phase in ("rolled-back", "aborted") and not _by_hand(rollout):

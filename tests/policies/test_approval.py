@@ -511,3 +511,14 @@ def test_openssh_agrees_on_signature_and_role_by_the_same_file(role: str, accept
     )
     assert (done.returncode == 0) is accepted
     assert decide(manifest, ROOTS, NOW, PROD).allowed is accepted
+
+
+def test_manifest_that_was_edited_after_its_approval_is_refused_where_a_rule_approves_too() -> None:
+    rule = EnvironmentRules(environment="local", approval="rule", signature="optional", trust_roots=("company",))
+    manifest = approved(make_manifest(), OWNER)
+    edited = manifest.model_copy(update={"intended_use": "anything"})
+    assert decide(manifest, ROOTS, NOW, rule).allowed
+    refused = decide(edited, ROOTS, NOW, rule)
+    assert not refused.allowed
+    assert "was edited after it was approved: restore the text" in refused.reasons[0]
+    assert f"./mlops release approve {edited.model} --version {edited.version} --role model-owner" in refused.reasons[0]
