@@ -22,6 +22,7 @@ from serving.control.audit_api import Audit
 from serving.control.config import ControlConfig, read
 from serving.control.database import LEASE_SECONDS, LeaseHeldError
 from serving.control.joining import Joiner
+from serving.control.schema import SchemaError
 from serving.control.store import Store
 
 log = logging.getLogger("serving.control")
@@ -41,6 +42,7 @@ def main() -> int:
         audit = _seal(config, store, stop)
     except (
         ConfigError, OSError, SQLAlchemyError, LeaseHeldError, LedgerDamagedError, LedgerBrokenError, KeyFileError,
+        SchemaError,
     ) as error:  # fmt: skip
         log.error("%s", error)  # noqa: TRY400 - the message says all
         return 1

@@ -16,8 +16,8 @@ from policies.ledger.events import PolicyVerdict
 from policies.ledger.store import write_transaction
 from serving.control.admission import RefusedError
 from serving.control.audit import clean
-from serving.control.database import metadata
 from serving.control.records import Draft
+from serving.control.schema import metadata
 from serving.control.store import ConflictError, Store, UnknownError
 from serving.rollout.observation import Alarm
 from serving.rollout.record import Value

@@ -1,4 +1,4 @@
-"""The controller's database: the ledger's engine, our tables beside the ledger's, and the lease.
+"""The controller's database: the ledger's engine, our tables (`serving.control.schema`) beside its, and the lease.
 
 One process writes at a time. It holds the lease, a row with its name and a fencing number that goes up with each new
 holder; each of its transactions first touches that row and only that number, so that a holder that was paused and
@@ -15,38 +15,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from policies.ledger.store import open_engine, write_transaction
+from serving.control.schema import SchemaError, documents, lease, prepare
 
 LEASE_SECONDS = 5.0
 """How long a holder that does not renew is waited for."""
-
-metadata = sa.MetaData()
-documents = sa.Table(
-    "documents", metadata,
-    sa.Column("kind", sa.String, primary_key=True), sa.Column("id", sa.String, primary_key=True),
-    sa.Column("body", sa.Text, nullable=False),
-)  # fmt: skip
-replicas = sa.Table(
-    "replicas", metadata, sa.Column("id", sa.String, primary_key=True),
-    sa.Column("sequence", sa.Integer, nullable=False), sa.Column("seen", sa.Float, nullable=False),
-)  # fmt: skip
-series = sa.Table(
-    "series", metadata,
-    sa.Column("kind", sa.String, primary_key=True), sa.Column("model", sa.String, primary_key=True),
-    sa.Column("version", sa.String, primary_key=True), sa.Column("label", sa.String, primary_key=True),
-    sa.Column("value", sa.Float, nullable=False),
-)  # fmt: skip
-messages = sa.Table(
-    "messages", metadata, sa.Column("model", sa.String, primary_key=True),
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("rollout", sa.String, nullable=False),
-    sa.Column("at", sa.Float, nullable=False), sa.Column("level", sa.String, nullable=False),
-    sa.Column("text", sa.Text, nullable=False),
-)  # fmt: skip
-lease = sa.Table(
-    "lease", metadata, sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("holder", sa.String, nullable=False), sa.Column("number", sa.Integer, nullable=False),
-    sa.Column("ends", sa.Float, nullable=False),
-)  # fmt: skip
 
 
 class LeaseHeldError(Exception):
@@ -70,16 +42,17 @@ class Database:
 
         Raises:
             LeaseHeldError: somebody else is at work.
+            SchemaError: the database was written by a newer release of the blueprint.
         """
         if url.startswith("sqlite:///"):
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         self.engine = open_engine(url)
         self._holder, self._clock = holder, clock
-        with write_transaction(self.engine) as connection:
-            metadata.create_all(connection)
         try:
+            with write_transaction(self.engine) as connection:
+                prepare(connection)
             self.number = self._take()
-        except LeaseHeldError:
+        except (LeaseHeldError, SchemaError):
             self.engine.dispose()
             raise
 

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from policies.ledger.store import write_transaction
 from serving.control.admission import RefusedError
-from serving.control.database import Database, metadata
+from serving.control.database import Database
+from serving.control.schema import metadata
 
 MOST = 10_000
 """Labels in one request."""

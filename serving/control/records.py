@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from policies.ledger.chain import Entry
 from policies.ledger.events import AnyEvent
 from policies.ledger.store import Ledger
-from serving.control.database import Database, documents, messages, replicas, series
+from serving.control.database import Database
 from serving.control.managed import Managed
+from serving.control.schema import documents, messages, replicas, series
 from serving.control.series import Key
 
 KIND = "managed"

@@ -117,7 +117,7 @@ def test_imported_release_is_what_the_controller_serves_and_up_goes_on_from_it(
     project.program = lambda: program(controller)
     made = project.up()
     assert not made.failed, made.text
-    deployment = stack.export_stack()
+    deployment: Any = stack.export_stack()
     resources = deployment.deployment["resources"]
     before = next(one for one in resources if one["type"] == "blueprint:index:ModelRelease")
     deployment.deployment["resources"] = [one for one in resources if one is not before]
@@ -125,7 +125,8 @@ def test_imported_release_is_what_the_controller_serves_and_up_goes_on_from_it(
 
     import_churn(stack)
 
-    resources = stack.export_stack().deployment["resources"]
+    imported: Any = stack.export_stack()
+    resources = imported.deployment["resources"]
     after = next(one for one in resources if one["type"] == "blueprint:index:ModelRelease")
     assert after["id"] == "churn"
     assert after["outputs"]["served"] == {"version": "1", "digest": CANDIDATE["digest"]}
