@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from policies.ledger.events import Quarantine
-from policies.releases.manifest import Manifest
+from policies.releases.manifest import Approval, Manifest
 from serving.control import audit
 from serving.control.gate import Gate, GateError, Judgement, add_approval, check_manifest, read_manifest
 from serving.control.managed import Asked, Managed, Move
@@ -157,7 +157,11 @@ def _manifest(managed: Managed, release: Release, stated: Mapping[str, Any] | No
             earlier = read_manifest(known) if known is not None else manifest
             if earlier.model_copy(update={"approvals": ()}) == manifest.model_copy(update={"approvals": ()}):
                 for one in earlier.approvals:
-                    if one not in manifest.approvals:
+                    # Of one person in one role the newest counts, wherever it was given.
+                    newest = max(
+                        (own.approved_at for own in manifest.approvals if _same_person(own, one)), default=None
+                    )
+                    if newest is None or newest < one.approved_at:
                         manifest = add_approval(manifest, one.model_dump(by_alias=True))
         elif known is not None:
             manifest = read_manifest(known)
@@ -168,6 +172,10 @@ def _manifest(managed: Managed, release: Release, stated: Mapping[str, Any] | No
     if manifest is None and approval is not None:
         raise RefusedError("approval: an approval is of a manifest; send the manifest with it")
     return manifest
+
+
+def _same_person(one: Approval, other: Approval) -> bool:
+    return (one.principal, one.role) == (other.principal, other.role)
 
 
 def _stated(manifest: Manifest) -> Release:
