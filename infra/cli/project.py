@@ -103,7 +103,11 @@ def doctor(
 
 def pulumi(context: typer.Context) -> None:
     """Run the Pulumi engine with this project's environment: `./mlops pulumi preview -s local`."""
-    raise SystemExit(pass_through(PROJECT, engine_environment(PROJECT, say), context.args, say))
+    arguments = list(context.args)
+    if arguments[:1] == ["import"] and not any(one.startswith("--generate-code") for one in arguments):
+        # What is imported stands in the program already; code for it would be of no use, and needs a schema.
+        arguments.append("--generate-code=false")
+    raise SystemExit(pass_through(PROJECT, engine_environment(PROJECT, say), arguments, say))
 
 
 def plain_pulumi(project: Path) -> str:

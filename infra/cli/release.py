@@ -65,6 +65,8 @@ def status(
             typer.echo(f"{name}: {rollout['state']}: {rollout['reason']}")
         for shadow in document.get("shadows") or []:
             typer.echo(f"{name}: {_shadow(shadow)}")
+        for problem in document.get("problems") or []:
+            typer.echo(f"{name}: version {problem['version']} is not loaded by a replica: {problem['reason']}")
         for digest, why in quarantined(document).items():
             typer.echo(f"{name}: {digest[:19]} is quarantined: {why}")
 

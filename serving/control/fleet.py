@@ -147,6 +147,12 @@ class View:
         """Return why one of them cannot load a version, and whose fault that is."""
         return next((error for one in self.seen if (error := one.loaded.get(key))), None)
 
+    @property
+    def problems(self) -> list[tuple[str, str]]:
+        """The versions that one of them cannot load, each with why."""
+        found = {key[0]: error[0] for one in self.seen for key, error in one.loaded.items() if error}
+        return sorted(found.items())
+
     def replay_failed(self, generation: int) -> str | None:
         """Return why a replay failed."""
         failures = (one.replay_failed for one in self.seen)

@@ -134,7 +134,8 @@ class Store:
         if managed is None or managed.withdrawn:
             return None
         said = self._records.said(name, last_rollout(managed))
-        return document(managed, said, shadows.conditions(managed, self._fleet))
+        view = View.of(self._fleet, name, managed.group or "", self._monotonic())
+        return document(managed, said, shadows.conditions(managed, self._fleet), view.problems)
 
     def stated(self, name: str) -> dict[str, Any] | None:
         """Return the release that is served with its manifest and strategy, None if there is none."""

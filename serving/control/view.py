@@ -22,7 +22,10 @@ _STATES = {
 
 
 def document(
-    managed: Managed, messages: Sequence[Mapping[str, Any]], shadows: Mapping[str, tuple[str, str]]
+    managed: Managed,
+    messages: Sequence[Mapping[str, Any]],
+    shadows: Mapping[str, tuple[str, str]],
+    problems: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     """Return the document.
 
@@ -30,6 +33,7 @@ def document(
         managed: the model.
         messages: what was said about its last rollout, oldest first.
         shadows: how each shadow's application is: digest → status, and why.
+        problems: versions that a live replica cannot load, each with why.
     """
     state = managed.state
     served = managed.release(managed.published) if managed.published else None
@@ -47,6 +51,7 @@ def document(
             for digest, reason in state.quarantine.items()
         ],
         "shadows": [_shadow(managed, one, *shadows.get(one.digest, ("starting", ""))) for one in managed.shadows],
+        "problems": [{"version": version, "reason": reason} for version, reason in problems],
         "possible": list(possible(managed)),
     }
 

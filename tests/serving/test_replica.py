@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -297,3 +298,27 @@ async def test_predictions_are_counted_once_and_captured(world: World, make_arti
     assert len(rows) == 6
     assert rows[0]["output.probability"] == pytest.approx(0.85)
     assert files[0].parent.stat().st_mode & 0o077 == 0
+
+
+async def test_stable_that_cannot_be_loaded_any_more_is_told_by_the_controller(
+    world: World, make_artifact: Make, tmp_path: Path
+) -> None:
+    replica = await world.replica()
+    folder = make_artifact("one")
+    await world.release(folder, "1")
+    await world.settled()
+    await replica.close()
+    world.replicas.remove(replica)
+    shutil.rmtree(tmp_path / "cache")
+    (folder / "model.onnx").write_bytes(b"tampered")
+
+    await world.replica()
+
+    def problems() -> list[Any]:
+        found = world.store.model("small")
+        assert found is not None
+        return list(found["problems"])
+
+    await eventually(problems)
+    assert problems()[0]["version"] == "1"
+    assert "holds something else than was released: model.onnx was changed" in problems()[0]["reason"]

@@ -33,6 +33,7 @@ from serving.control.gate import Gate
 from serving.control.store import ConflictError, Store
 from serving.replica import Replica
 from serving.runtime.artifact import content_digest, file_hashes
+from serving.runtime.model import load
 from serving.state import Release, State, read_snapshot
 from tests.serving.conftest import write_artifact
 
@@ -82,14 +83,15 @@ class Trust(RuleBasedStateMachine):
         self.replicas: list[Replica] = []
         self.candidates: dict[str, tuple[CandidateModel | None, dict[str, str]]] = {}
         self.forge = False
-        self.original, self.loaded = loading.load, []
-        loading.load = self.load  # type: ignore[assignment]
+        self.loaded: list[str] = []
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(loading, "load", self.load)
         self.open()
         self.replicas = [self.replica()]
 
     def teardown(self) -> None:
-        if hasattr(self, "original"):
-            loading.load = self.original
+        if hasattr(self, "patch"):
+            self.patch.undo()
             self.store.close()
             self.loop.run_until_complete(asyncio.sleep(0))
             self.loop.close()
@@ -98,7 +100,7 @@ class Trust(RuleBasedStateMachine):
 
     def load(self, folder: Path) -> Any:
         self.loaded.append("sha256:" + folder.name)
-        return self.original(folder)
+        return load(folder)
 
     def open(self) -> None:
         gate = Gate(EnvironmentRules(environment="prod", trust_roots=("prod",)), {"prod": self.keys.trust_root})
