@@ -258,7 +258,7 @@ class Trust(RuleBasedStateMachine):
 
     @rule()
     def controller_is_killed(self) -> None:
-        self.store._database.engine.dispose()
+        self.store.database.engine.dispose()
         self.now += LEASE_SECONDS + 0.1
         self.open()
         for one in self.replicas:
