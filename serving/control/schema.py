@@ -90,7 +90,10 @@ def _version(connection: sa.Connection) -> int:
 
 
 def _signatures_to_releases(connection: sa.Connection) -> None:
-    """1 → 2: a release carries its trainer's signature, for replicas; until then only its manifest did."""
+    """1 → 2: a release carries its trainer's signature, for replicas; until then only its manifest did.
+
+    And an analysis no longer remembers whether stable's record is to be trusted: it is asked of the counts each time.
+    """
     rows = connection.execute(sa.text("SELECT id, body FROM documents WHERE kind = 'managed'")).all()
     for identifier, body in rows:
         managed = json.loads(body)
@@ -98,6 +101,8 @@ def _signatures_to_releases(connection: sa.Connection) -> None:
             manifest = managed.get("manifests", {}).get(digest) or {}
             release.setdefault("signature", manifest.get("signature"))
             release.setdefault("trainedAt", manifest.get("trainedAt"))
+        rollout = managed.get("state", {}).get("rollout") or {}
+        rollout.get("analysis", {}).pop("trusted", None)
         connection.execute(
             sa.text("UPDATE documents SET body = :body WHERE kind = 'managed' AND id = :id"),
             {"body": json.dumps(managed), "id": identifier},
