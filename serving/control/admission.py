@@ -130,6 +130,24 @@ def approve(managed: Managed, digest: str, approval: Any, gate: Gate, by: str, n
     return managed.but(expired=None)
 
 
+def waiting(managed: Managed, gate: Gate, now: datetime, draft: Draft) -> Managed:
+    """Turn away a release that waits for its turn and may not start any more: its approvals can end meanwhile."""
+    queued = managed.state.queued
+    if queued is None:
+        return managed
+    candidate, name = queued.candidate, managed.state.model
+    known = managed.manifests.get(candidate.digest)
+    manifest = None if known is None else read_manifest(known)
+    judgement = _judge(managed, gate, managed.release(candidate.digest), manifest, now)
+    if judgement.allowed:
+        return managed
+    reason = "; ".join(judgement.reasons)
+    draft.events.append(audit.refusal(queued.by, "release", name, candidate.to_json(), reason))
+    text = f"{name}: version {candidate.version} waited for its turn and may not start any more: {reason}"
+    draft.said.append(Said(name, queued.id, "warning", text))
+    return managed.but(state=managed.state.but(queued=None))
+
+
 def eligible(managed: Managed, gate: Gate, now: datetime) -> frozenset[str]:
     """Return the digests that were baked here and may be served now."""
     state = managed.state

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from serving.control import audit, shadows
-from serving.control.admission import eligible
+from serving.control.admission import eligible, waiting
 from serving.control.fleet import Fleet, View
 from serving.control.gate import Gate
 from serving.control.managed import Managed, Move, observed, published
@@ -80,6 +80,7 @@ class Mover:
         managed, entry = published(managed, view, settled=settled, shadowing=up)
         for _ in range(_MOST_MOVES):
             before = managed
+            managed = waiting(managed, self._gate, self.now(), draft)
             tick, view = observed(
                 managed, self._fleet, now, clock,
                 batches=batches, commands=commands, alarms=alarms, eligible=self._allowed(managed, now),

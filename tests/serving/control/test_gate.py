@@ -183,3 +183,22 @@ def test_expired_version_goes_on_where_there_is_no_other(world: World) -> None:
     assert world.served() == "1"
     texts = [one["text"] for one in world.store.model("m")["rollout"]["messages"]]  # type: ignore[index]
     assert any("approval of the stable version 1 has ended" in text for text in texts)
+
+
+def test_release_whose_approval_ends_while_it_waits_does_not_start(world: World) -> None:
+    world.promote("1")
+    world.ask("2", world.manifest("2"), world.approval(world.manifest("2")))
+    manifest = world.manifest("3")
+    asked = ALL_AT_ONCE | {"onConflict": "queue"}
+    approval = world.approval(manifest, days=1)
+    world.store.release("m", release("3"), asked, approval, manifest=manifest.to_json(), by="ann")
+    waits = world.store.model("m")
+    assert waits is not None
+    assert waits["queued"]["candidate"]["version"] == "3"
+    world.now += 2 * 86_400
+    world.seconds(5)
+    found = world.store.model("m")
+    assert found is not None
+    assert found["rollout"]["candidate"]["version"] != "3"
+    refused = list(world.store.ledger.entries(Query(kinds=["administrative-access"])))
+    assert any("expired" in str(entry.event()) for entry in refused)

@@ -368,6 +368,7 @@ class Trust(RuleBasedStateMachine):
         """Let replicas follow and report, the actuator start candidates, and users ask."""
         self.now += 1
         self.store.step()
+        self.nothing_starts_that_may_not()
         if "m" not in self.store.state.models:
             return
         for one in self.replicas:
@@ -383,6 +384,7 @@ class Trust(RuleBasedStateMachine):
                 "counters": [batch] if arms else [],
             }  # fmt: skip
             self.store.report(one.id, body)
+            self.nothing_starts_that_may_not()
 
     def act(self) -> None:
         wanted = {one.name: one for one in self.store.state.models["m"].candidates}
