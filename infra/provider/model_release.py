@@ -157,6 +157,9 @@ class ModelReleaseResource:
             if inputs.get("onInterrupt") == "abort":
                 with contextlib.suppress(ResourceError):
                     controller.abort("the `up` that asked for it was interrupted")
+            else:
+                ends = f"`./mlops release abort {inputs['model']}` ends it"
+                call.message(f"the rollout of version {release.version} goes on: the next `up` follows it, {ends}")
             raise
         return {"resolved": release.identity()} | outcome(seen)
 

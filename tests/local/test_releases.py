@@ -1,11 +1,13 @@
 """Releases under load: a healthy canary takes over, one that errs is rolled back, and no user notices either."""
 
 import json
+import os
+import signal
 import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -105,6 +107,94 @@ def test_healthy_canary_is_promoted_under_load(canary: Platform) -> None:
     assert seen["counts"]["candidate"]["requests"] >= 100
     said = done.stdout + done.stderr
     assert seen["messages"][-1]["text"] in said
+
+
+def begin(platform: Platform) -> subprocess.Popen[str]:
+    """Start an `up` as a terminal does: with a process group of its own, which Ctrl-C goes to."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")}
+    return subprocess.Popen(
+        ["./mlops", "up", platform.checkout.stack],
+        cwd=platform.checkout.root, env=environment, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def reached(platform: Platform, met: Callable[[dict[str, Any]], bool], seconds: float = 240) -> dict[str, Any]:
+    """Wait until the controller's view of the model is as wanted; returns it."""
+    deadline = time.monotonic() + seconds
+    while not met(seen := rollout(platform)):
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.3)
+    return seen
+
+
+def under_way(seen: dict[str, Any]) -> bool:
+    return bool(seen["rollout"]["state"] == "step")
+
+
+def test_interrupted_up_leaves_the_rollout_the_next_one_follows_it_and_abort_ends_both(canary: Platform) -> None:
+    before = served(canary)[MODEL]
+    state(canary, strategy=CANARY | {"steps": [{"weight": 20, "minutes": 30}]}, params={"c": 0.45})
+
+    with Users(canary, MODEL) as users:
+        first = begin(canary)
+        number = reached(canary, under_way)["rollout"]["id"]
+        os.killpg(first.pid, signal.SIGINT)
+        said, _ = first.communicate(timeout=120)
+        left = rollout(canary)["rollout"]
+
+        second = begin(canary)
+        assert second.stdout is not None
+        followed = next((line for line in second.stdout if "20 % of the traffic" in line), "")
+        canary.checkout.run("release", "abort", MODEL, "--stack", canary.checkout.stack, "-m", "not today")
+        told, _ = second.communicate(timeout=120)
+
+    assert first.returncode != 0, said[-3000:]
+    assert "goes on: the next `up` follows it" in said
+    assert (left["id"], left["state"]) == (number, "step")
+    assert followed
+    assert second.returncode != 0
+    assert "was aborted" in told, told[-3000:]
+    assert "not today" in told
+    ended = rollout(canary)
+    assert (ended["rollout"]["id"], ended["rollout"]["state"]) == (number, "aborted")
+    assert ended["quarantined"] == []
+    assert served(canary)[MODEL] == before
+    assert set(users.answers) == {"200"}, users.answers
+    state(canary, strategy=CANARY)
+
+
+def sampled(seen: dict[str, Any]) -> bool:
+    """Whether copies were sampled, and some of them compared; on a busy machine most are shed, as they should be."""
+    (counts,) = [one["counts"] for one in seen["shadows"]]
+    return bool(counts["compared"] >= 1 and counts["requests"] + counts["shed"] >= 50)
+
+
+def test_shadow_sees_what_stable_answers_and_users_see_nothing_of_it(canary: Platform) -> None:
+    checkout, stack = canary.checkout, ("--stack", canary.checkout.stack)
+    before, seen = served(canary)[MODEL], rollout(canary)
+    (version,) = [one["version"] for one in seen["proven"] if one["digest"] != before["digest"]][-1:]
+    checkout.run("release", "propose", MODEL, "--version", version, *stack)
+    checkout.run("release", "approve", MODEL, "--version", version, *stack)
+    checkout.run("release", "propose", MODEL, "--version", before["version"], *stack)
+    checkout.run("release", "approve", MODEL, "--version", before["version"], *stack)
+    state(canary, version=before["version"], shadows=[{"version": version, "sample": 50}])
+    with Users(canary, MODEL) as users:
+        done = up(canary)
+        assert done.returncode == 0, done.stderr[-3000:]
+        shown = reached(canary, sampled)
+
+    (shadow,) = shown["shadows"]
+    assert (shadow["version"], shadow["sample"], shadow["state"]) == (version, 50, "ready")
+    assert shadow["counts"]["errors"] == shadow["counts"]["invalid"] == 0
+    assert served(canary)[MODEL] == before
+    assert set(users.answers) == {"200"}, users.answers
+    told = checkout.run("release", "status", MODEL, *stack).stdout
+    assert f"shadow {version}, 50 % of the requests: ready" in told
+
+    state(canary, shadows=[])
+    assert up(canary).returncode == 0
+    assert rollout(canary)["shadows"] == []
 
 
 def test_candidate_that_errs_is_rolled_back_and_quarantined(canary: Platform) -> None:

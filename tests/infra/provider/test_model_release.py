@@ -476,13 +476,21 @@ def test_interrupt_leaves_or_aborts_the_rollout_as_asked(
     controller = Controller("step")
     call = Call("churn", lambda text, brief: None)
     given = wanted(neighbour(controller.answer).url, onInterrupt=on_interrupt)
+    said: list[str] = []
+
     # The first message of the rollout is where the person gives up.
-    call.report = lambda text, brief: call.cancelled.set() if "step" in text else None
+    def report(text: str, brief: bool) -> None:
+        said.append(text)
+        if "step" in text:
+            call.cancelled.set()
+
+    call.report = report
 
     with pytest.raises(CancelledError):
         ModelReleaseResource().update(call, given, {}, {})
 
     assert [command for command, _body in controller.commands] == commands
+    assert any("goes on: the next `up` follows it" in text for text in said) is (on_interrupt == "leave")
 
 
 def test_refusal_is_told_with_the_controllers_reason(told: Any, neighbour: Callable[..., Any]) -> None:
