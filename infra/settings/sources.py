@@ -16,6 +16,7 @@ from typing import Any, cast
 import yaml
 from pydantic import ValidationError
 
+from infra.settings.aws import Network, overlapping
 from infra.settings.model import Settings
 from infra.settings.problems import Path as KeyPath
 from infra.settings.problems import Problem, SettingsError, problems_of
@@ -23,6 +24,7 @@ from infra.settings.problems import Problem, SettingsError, problems_of
 NAMESPACE = "mlops"
 STACKS = Path("stacks")
 BASELINES = STACKS / "baselines"
+LAYERS = ("foundation", "releases")
 
 _SafeLoader = cast("type[yaml.SafeLoader]", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
@@ -65,13 +67,18 @@ def load_stack_file(file: Path) -> Settings:
         )
         hint = f"the stacks are: {', '.join(known)}" if known else "there are no stack files yet"
         raise SettingsError([Problem("", f"there is no such stack; {hint}", named.as_posix())])
+    return resolve(project, _stated_by(project, named))
+
+
+def _stated_by(project: Path, named: Path) -> Layer:
+    """What a stack file states itself."""
     config = _mapping(project, named).get("config") or {}
     if not isinstance(config, dict):
         raise SettingsError([Problem("config", "must be a mapping of keys to values", named.as_posix())])
     prefix = NAMESPACE + ":"
     values = {str(key)[len(prefix) :]: value for key, value in config.items() if str(key).startswith(prefix)}
     secrets = frozenset(key for key, value in values.items() if isinstance(value, dict) and set(value) == {"secure"})
-    return resolve(project, Layer(named.as_posix(), values, secrets))
+    return Layer(named.as_posix(), values, secrets)
 
 
 def read_program(project: Path) -> Settings:
@@ -126,7 +133,37 @@ def resolve(project: Path, stack: Layer) -> Settings:
     ]
     if missing:
         raise SettingsError(missing)
+    if settings.aws is not None and "foundation" in settings.layers:
+        here = settings.aws.network.cidr
+        others = _other_networks(project, stack)
+        met = [name for pair in overlapping({stack.file: here, **others}) if stack.file in pair for name in pair]
+        if blocks := ", ".join(f"{name} has {others[name]}" for name in met if name != stack.file):
+            reason = f"overlaps with another stack: {blocks}; choose a block that no stack of the project has"
+            raise SettingsError([Problem("aws.network.cidr", reason, file_of(("aws", "network", "cidr")), here)])
     return settings
+
+
+def _other_networks(project: Path, stack: Layer) -> dict[str, str]:
+    """The networks of the project's other stacks by their files.
+
+    A stack that cannot be read is left out: its own reading says what is wrong with it.
+    """
+    found = {}
+    for file in sorted((project / STACKS).glob("Pulumi.*.yaml")):
+        named = (STACKS / file.name).as_posix()
+        if named == stack.file:
+            continue
+        try:
+            other = _stated_by(project, STACKS / file.name)
+            values: Mapping[str, Any] = {}
+            for layer in [*_baselines(project, other), other]:
+                values = merge(values, layer.values)
+            if values.get("target") == "aws" and "foundation" in (values.get("layers") or LAYERS):
+                network = (values.get("aws") or {}).get("network") or {}
+                found[named] = Network.model_validate(network).cidr
+        except (SettingsError, ValidationError, AttributeError, TypeError):
+            continue
+    return found
 
 
 def _folder_problem(folder: Path) -> str | None:

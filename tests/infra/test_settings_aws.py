@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ STATED: dict[str, Any] = {
     "aws": {
         "accountId": "111111111111",
         "region": "eu-central-1",
+        "network": {"cidr": "10.99.0.0/16"},
         "images": {"serving": "sha256:" + "a" * 64, "training": "sha256:" + "b" * 64},
         "inference": {
             "host": "predict.acme.example",
@@ -130,3 +132,25 @@ def test_overlap_is_found_whichever_block_is_the_larger() -> None:
 
     for names in itertools.permutations(blocks):
         assert overlapping({name: blocks[name] for name in names}) == [("a", "b")]
+
+
+def test_a_network_that_overlaps_with_another_stacks_names_both() -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(changed("aws.network.cidr", "10.22.128.0/20"))
+
+    [problem] = caught.value.problems
+    assert problem.path == "aws.network.cidr"
+    assert problem.file == "stacks/Pulumi.test.yaml"
+    assert problem.value == "10.22.128.0/20"
+    assert "stacks/Pulumi.prod.yaml has 10.22.0.0/16" in problem.reason
+    assert "dev" not in problem.reason
+
+
+def test_another_stack_that_cannot_be_read_is_no_problem_of_this_one(tmp_path: Path) -> None:
+    shutil.copytree(PROJECT / "stacks", tmp_path / "stacks")
+    (tmp_path / "stacks" / "Pulumi.broken.yaml").write_text("config: {mlops:baseline: nowhere}")
+
+    settings = resolve(tmp_path, Layer("stacks/Pulumi.test.yaml", STATED))
+
+    assert settings.aws is not None
+    assert settings.aws.network.cidr == "10.99.0.0/16"
