@@ -5,7 +5,7 @@ Imported only by programs of that target, since the provider's classes take thei
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,10 @@ import pulumi_aws
 from pulumi import Output
 
 from components.cloud import Cloud
+from components.cluster.aws import AwsCluster, AwsClusterArgs, SystemNodesArgs
+from components.cluster.placement import NodePoolArgs
+from components.cluster.quotas import Quota
+from components.cluster.runner import RunnerSection
 from components.governance.aws import AwsRecords, AwsRecordsArgs
 from components.network import Nat
 from components.network.aws import AwsNetwork, AwsNetworkArgs
@@ -26,6 +30,7 @@ class AwsTarget:
     cloud: Cloud
     records: AwsRecordsArgs
     network: NetworkSection
+    cluster: ClusterSection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,20 @@ class NetworkSection:
     nat: Nat
     interface_endpoints: bool
     flow_log_days: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSection:
+    """The Kubernetes cluster as the settings state it."""
+
+    version: str
+    public_cidrs: Sequence[str]
+    admin_roles: Sequence[str]
+    log_days: int
+    system: SystemNodesArgs
+    pools: Sequence[NodePoolArgs]
+    quotas: Mapping[str, Quota]
+    runner: RunnerSection | None
 
 
 def compose(target: AwsTarget, parent: pulumi.Resource) -> Mapping[str, Any]:
@@ -65,8 +84,34 @@ def compose(target: AwsTarget, parent: pulumi.Resource) -> Mapping[str, Any]:
         ),
         within,
     )
+    cluster = AwsCluster(
+        "cluster",
+        AwsClusterArgs(
+            cloud=cloud,
+            name=cloud.names.of("cluster", "main"),
+            version=target.cluster.version,
+            public_cidrs=target.cluster.public_cidrs,
+            admin_roles=target.cluster.admin_roles,
+            log_days=target.cluster.log_days,
+            system=target.cluster.system,
+            pools=target.cluster.pools,
+            quotas=target.cluster.quotas,
+            runner=target.cluster.runner,
+            network_cidr=target.network.cidr,
+            isolated=target.network.nat == "none",
+            control_subnet_ids=network.intra_subnet_ids,
+            node_subnet_ids=network.private_subnet_ids,
+            logs_key=records.key.arn("logs"),
+            secrets_key=records.key.arn("secrets"),
+            disks_key=records.key.arn("cluster"),
+            queue_key=records.key.arn("data"),
+        ),
+        # Nodes that start without a way out fetch no images and never become ready.
+        pulumi.ResourceOptions.merge(within, pulumi.ResourceOptions(depends_on=[network])),
+    )
     return {
         "alarms": {"url": records.alarm_topic},
         "audit": {"url": Output.concat("s3://", records.audit_bucket)},
+        "cluster": {"url": cluster.endpoint},
         "network": {"url": network.vpc_id},
     }

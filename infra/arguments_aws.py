@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.aws import AwsTarget, NetworkSection
+from components.aws import AwsTarget, ClusterSection, NetworkSection
 from components.cloud import Cloud
+from components.cluster.aws import SystemNodesArgs
+from components.cluster.runner import RunnerSection
 from components.governance.aws import AwsRecordsArgs
 from components.naming import Names
+from infra.schedulability import namespace_quotas, node_pools, require_schedulable
 from infra.settings import Settings
 from infra.settings.aws import Aws, partition
 
@@ -20,7 +23,11 @@ def aws_target(settings: Settings, aws: Aws, *, project: Path, stack: str) -> Aw
         aws: their section of this target.
         project: folder of the project.
         stack: name of the stack.
+
+    Raises:
+        SettingsError: a workload fits on none of the pools.
     """
+    require_schedulable(aws, stack)
     governance = aws.governance
     cloud = Cloud(
         stack=stack,
@@ -52,4 +59,20 @@ def aws_target(settings: Settings, aws: Aws, *, project: Path, stack: str) -> Aw
             alarm_mails=aws.monitoring.alarm_mails,
         ),
         network=NetworkSection(**aws.network.model_dump()),
+        cluster=cluster_section(aws),
+    )
+
+
+def cluster_section(aws: Aws) -> ClusterSection:
+    """The Kubernetes cluster as the settings state it."""
+    stated = aws.kubernetes
+    return ClusterSection(
+        version=stated.version,
+        public_cidrs=stated.public_cidrs,
+        admin_roles=stated.admin_roles,
+        log_days=stated.log_days,
+        system=SystemNodesArgs(**stated.system.model_dump()),
+        pools=node_pools(aws),
+        quotas=namespace_quotas(aws),
+        runner=RunnerSection(**stated.runner.model_dump()) if stated.runner else None,
     )

@@ -1,4 +1,8 @@
-"""The cluster that trains and serves: a Ray cluster. This is its contract; realisations lie beside it."""
+"""The cluster that trains and serves: a Ray cluster. This is its contract; realisations lie beside it.
+
+In the cloud a Kubernetes cluster comes before it, on which the Ray clusters of serving and training run like
+everything else.
+"""
 
 from __future__ import annotations
 
@@ -36,3 +40,14 @@ class Cluster(Component):
     """Token that every request to the cluster carries; a secret."""
     metrics_targets: Output[list[str]]
     """`host:port` of each metrics page."""
+
+
+class KubernetesCluster(Component):
+    """A Kubernetes cluster, ready for workloads: nodes, namespaces and operators are there."""
+
+    cluster_name: Output[str]
+    """Its name."""
+    endpoint: Output[str]
+    """Address of its API server."""
+    node_security_group_id: Output[str]
+    """Security group of its nodes, and so of everything that runs on it."""

@@ -115,6 +115,15 @@ class SystemNodes(Section):
         return self
 
 
+class Runner(Section):
+    """A runner of the CI inside the network, from where a private API server is reachable."""
+
+    url: Annotated[str, Field(pattern=r"^https://\S+$")]
+    """Repository or organisation that it registers at."""
+    token_secret: Annotated[str, Field(pattern=r"^[A-Za-z0-9_/+=.@-]{1,200}$")]
+    """Secret in Secrets Manager that holds the token by which it registers."""
+
+
 class Kubernetes(Section):
     """The Kubernetes cluster (EKS)."""
 
@@ -129,8 +138,8 @@ class Kubernetes(Section):
     system: SystemNodes = SystemNodes()
     pools: dict[Annotated[str, Field(pattern=_LABEL)], Pool] = Field(default_factory=dict)
     """Karpenter's pools by name. Serving, training and platform workloads are checked to fit one of them."""
-    runner: bool = False
-    """Whether a CI runner lives inside the network, from where a private endpoint is reachable."""
+    runner: Runner | None = None
+    """CI runner inside the network; none unless stated."""
 
     _days = field_validator("log_days")(_log_days)
 
