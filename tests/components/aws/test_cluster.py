@@ -85,7 +85,7 @@ def statement(made: Recording, role: str, sid: str) -> dict[str, Any]:
     return found
 
 
-# --- control plane and system nodes ------------------------------------------------------------------------------------
+# --- control plane and system nodes ---
 
 
 def test_the_api_server_is_private_encrypted_and_logged(cluster: Cluster) -> None:
@@ -144,7 +144,7 @@ def test_system_nodes_run_bottlerocket_and_only_what_the_cluster_needs(cluster: 
     assert nodes["labels"] == {"mlops/pool": "system"}
 
 
-# --- add-ons and order ---------------------------------------------------------------------------------------------------
+# --- add-ons and order ---
 
 
 def test_every_addon_has_a_pinned_version(cluster: Cluster) -> None:
@@ -193,7 +193,7 @@ def test_a_failed_installation_is_taken_back_so_that_the_next_up_repeats_it(clus
     }
 
 
-# --- Karpenter -----------------------------------------------------------------------------------------------------------
+# --- Karpenter ---
 
 
 def test_karpenter_touches_only_nodes_of_its_cluster(cluster: Cluster) -> None:
@@ -253,7 +253,7 @@ def test_gpus_that_the_account_does_not_allow_are_refused() -> None:
         require_quota(GPU, "Running On-Demand G and VT instances", 4)
 
 
-# --- namespaces ----------------------------------------------------------------------------------------------------------
+# --- namespaces ---
 
 
 def test_every_namespace_is_closed_bounded_and_judged(cluster: Cluster) -> None:
@@ -262,8 +262,7 @@ def test_every_namespace_is_closed_bounded_and_judged(cluster: Cluster) -> None:
     spaces = made.of_type("kubernetes:core/v1:Namespace")
     assert set(spaces) == set(LEVELS)
     enforced = {
-        name: entry.inputs["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
-        for name, entry in spaces.items()
+        name: entry.inputs["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] for name, entry in spaces.items()
     }
     assert {name for name, level in enforced.items() if level != "restricted"} == {"platform", "monitoring"}
     policies = made.of_type("kubernetes:networking.k8s.io/v1:NetworkPolicy")
