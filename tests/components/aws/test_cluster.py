@@ -28,7 +28,7 @@ GPU = NodePoolArgs(
     name="gpu", instance_types=("g6.xlarge",), capacity="on-demand", cpus=8, memory_gib=32, gpus=2, gpu_name="l4"
 )
 QUOTA = "aws:servicequotas/getServiceQuota:getServiceQuota"
-CLUSTER = {
+CLUSTER: Mapping[str, Any] = {
     "endpoint": "https://cluster.example",
     "certificateAuthority": {"data": "Q0E="},
     "vpcConfig": {"clusterSecurityGroupId": "sg-cluster"},
