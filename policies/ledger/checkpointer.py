@@ -39,6 +39,12 @@ _log = logging.getLogger(__name__)
 class LedgerBrokenError(Exception):
     """The ledger does not continue what the last checkpoint states; no checkpoint is signed any more."""
 
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"{found}. Somebody changed the ledger's database: keep it and the checkpoints as evidence, see what is "
+            "missing in the last export, and restore the database from its backup (docs/ledger.md, After a finding)"
+        )
+
 
 class CheckpointPlace(Protocol):
     """Where checkpoints lie: another folder, another disk, a bucket with object lock. Nothing is ever replaced."""

@@ -84,8 +84,9 @@ def stack(project: Any, controller: str, monkeypatch: pytest.MonkeyPatch) -> aut
 
 
 def import_churn(stack: automation.Stack) -> None:
-    churn = ImportResource(type="blueprint:index:ModelRelease", name="churn", id="churn")
-    stack.import_resources(resources=[churn], generate_code=False, protect=False)
+    urn = "urn:pulumi:local::mlops::mlops:inference:Releases::releases"
+    churn = ImportResource(type="blueprint:index:ModelRelease", name="churn", id="churn", parent="releases")
+    stack.import_resources(resources=[churn], name_table={"releases": urn}, generate_code=False, protect=False)
 
 
 def report(models: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +109,8 @@ def program(url: str) -> None:
         controller=Controller(url=url, token=pulumi.Output.secret(TOKEN)),
         candidate=CANDIDATE,
     )
-    pulumi.export("served", ModelRelease("churn", args).served)
+    parent = pulumi.ComponentResource("mlops:inference:Releases", "releases")
+    pulumi.export("served", ModelRelease("churn", args, pulumi.ResourceOptions(parent=parent)).served)
 
 
 def test_imported_release_is_what_the_controller_serves_and_up_goes_on_from_it(
@@ -138,13 +140,20 @@ def test_imported_release_is_what_the_controller_serves_and_up_goes_on_from_it(
     assert TOKEN not in project.state_text()
     again = project.up()
     assert not again.failed, again.text
+    # The same resource as before: nothing was made anew, and nothing withdrawn.
+    assert again.changes.keys() <= {"same", "update"}, again.text
     with httpx.Client(headers={"authorization": f"Bearer {TOKEN}"}) as client:
         seen = client.get(f"{controller}/v1/models/churn").json()
     assert seen["served"] == {"version": "1", "digest": CANDIDATE["digest"]}
     assert seen["rollout"]["state"] == "promoted"
 
 
-def test_import_of_what_is_not_served_says_so(stack: automation.Stack) -> None:
+def test_import_of_what_is_not_served_says_so(project: Any, stack: automation.Stack) -> None:
+    def parent() -> None:
+        pulumi.ComponentResource("mlops:inference:Releases", "releases")
+
+    project.program = parent
+    assert not project.up().failed
     with pytest.raises(
         automation.CommandError, match="serves no version of 'churn', so that there is nothing to import"
     ):
