@@ -5,6 +5,10 @@ per candidate and shadow that control publishes, and looks every few seconds whe
 and restarted at any time: the applications go on, and deploying the same again restarts nothing. When the cluster is
 gone it ends, so that its supervisor starts it anew.
 
+Where the cluster's own configuration declares the groups (`groupsDeclared`, a RayService) it leaves them alone, and
+only deploys and removes candidates and shadows; it then runs in the head's pod, so that each cluster of an upgrade has
+its own.
+
 Environment. HAProxy, Serve's controller and the replicas are children of the Ray node, so the Ray head (and the
 actuator, which reads the same constants) must be started with:
 
@@ -92,8 +96,11 @@ class Actuator:
         applications = self._serve.status().applications
         running = {name: app.status for name, app in applications.items()}
         wanted = {group.name: group for group in self.settings.groups}
+        declared = self.settings.groups_declared
+        if declared and not wanted.keys() & running.keys():
+            return  # the cluster has not started Serve yet, and whoever deploys first would decide how
         due = [group for group in wanted.values() if self._due(group, running.get(group.name))]
-        if due:
+        if due and not declared:
             self._deploy(due)
         models = self._published()
         if models is None:
@@ -104,8 +111,10 @@ class Actuator:
                 continue
             if name.startswith(CANDIDATE_PREFIX):
                 log.info("candidate %s: removed", name)
-            elif list(applications[name].deployments) == [DEPLOYMENT] and all(
-                entry["group"] != name for entry in models.values()
+            elif (
+                not declared
+                and list(applications[name].deployments) == [DEPLOYMENT]
+                and all(entry["group"] != name for entry in models.values())
             ):
                 # An application of other deployments is of somebody else, and not ours to remove.
                 log.info("group %s: removed", name)
@@ -271,10 +280,11 @@ def main() -> int:
 
     try:
         ray.init(settings.ray.address, namespace="mlops", log_to_driver=False, logging_level=logging.WARNING)
-        serve.start(
-            proxy_location=ProxyLocation.HeadOnly,
-            http_options={"host": settings.http.host, "port": settings.http.port, "keep_alive_timeout_s": 75},
-        )
+        if not settings.groups_declared:
+            serve.start(
+                proxy_location=ProxyLocation.HeadOnly,
+                http_options={"host": settings.http.host, "port": settings.http.port, "keep_alive_timeout_s": 75},
+            )
     except Exception:
         log.exception("Ray Serve cannot be started on %s", settings.ray.address)
         return 1

@@ -166,6 +166,19 @@ def build(config: str, settings: Settings, group: GroupSettings) -> Any:
     return deployment.bind(config, group.name)
 
 
+def declared(arguments: Mapping[str, str]) -> Any:
+    """Return the application of a group to Ray Serve itself, which finds this by its import string in a RayService.
+
+    Args:
+        arguments: `config`, the path of serving.json on every node, and `group`, the group's name.
+
+    Raises:
+        ConfigError: the file is wrong, or holds no such group.
+    """
+    settings = read(arguments["config"])
+    return build(arguments["config"], settings, settings.group(arguments["group"]))
+
+
 def build_candidate(config: str, settings: Settings, model: str, release: Release, *, shadow: bool = False) -> Any:
     """Return the application of a candidate or shadow, to be given to `serve.run` without a route prefix."""
     options: dict[str, Any] = {

@@ -13,6 +13,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+SECRET_FILE = "secretFile"
+"""The only key of an object that stands for a secret in a settings file, see `load`."""
+
 
 class ConfigError(Exception):
     """The file is missing or wrong; the message names file and key."""
@@ -144,6 +147,8 @@ class Settings(_Model):
     snapshot_key: str = Field(repr=False, min_length=16)
     model_cache: Path
     groups: Sequence[GroupSettings] = Field(min_length=1)
+    groups_declared: bool = False
+    """Whether the cluster's own configuration (a RayService) deploys the groups, so that the actuator must not."""
     features: FeatureSettings | None = None
     capture: CaptureSettings | None = None
     limits: LimitSettings = LimitSettings()
@@ -165,8 +170,30 @@ class Settings(_Model):
 
         Keyed, because the result is shown in Ray's dashboard and the settings hold secrets.
         """
-        content = self.model_dump_json(exclude={"groups", "ray", "http"}).encode()
+        content = self.model_dump_json(exclude={"groups", "groups_declared", "ray", "http"}).encode()
         return hmac.new(self.snapshot_key.encode(), content, hashlib.sha256).hexdigest()[:12]
+
+
+def load(path: str | Path) -> Any:
+    """Read a settings file. Where it says `{"secretFile": PATH}` the value is the text of that file, without the line end.
+
+    So the file itself may lie in the open (a ConfigMap, an annotation) while secrets are mounted.
+
+    Raises:
+        ConfigError: it or a secret's file can't be read, or it is not JSON.
+    """
+    try:
+        return _opened(json.loads(Path(path).read_bytes()))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _opened(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {SECRET_FILE}:
+            return Path(value[SECRET_FILE]).read_text("utf-8").rstrip("\r\n")
+        return {key: _opened(member) for key, member in value.items()}
+    return [_opened(member) for member in value] if isinstance(value, list) else value
 
 
 def read(path: str | Path) -> Settings:
@@ -175,10 +202,7 @@ def read(path: str | Path) -> Settings:
     Raises:
         ConfigError: with the file, the key and what is allowed; never with a value, which may be a secret.
     """
-    try:
-        data: Any = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+    data = load(path)
     try:
         settings = Settings.model_validate(data)
     except ValidationError as error:

@@ -7,7 +7,8 @@ standard library only, so that it starts fast. The real binary is that of the ra
 MLOPS_HAPROXY_BINARY.
 
 What changes, and why:
-- Every listener moves to 127.0.0.1: Ray binds the statistics and metrics pages to all interfaces.
+- Every listener moves to 127.0.0.1: Ray binds the statistics and metrics pages to all interfaces. Where others must
+  reach it (a pod), MLOPS_HAPROXY_HOST says where frontends listen; the statistics page stays on loopback.
 - The admin socket is for its owner only.
 - No log line per request: nobody listens at the default target. Errors and changes of servers go to standard error.
 - Requests are marked so that Ray does not start two tasks for each to watch for disconnects: predictions take
@@ -25,6 +26,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+_LOOPBACK = "127.0.0.1"
 _DEFAULTS = {
     "option dontlog-normal": "option dontlog-normal",
     "option http-buffer-request": "option http-buffer-request",
@@ -80,7 +82,8 @@ def rewrite(text: str, errors: Mapping[str, str]) -> str:
 
 def _changed(line: str, words: list[str], section: str, errors: Mapping[str, str]) -> str:
     if words[:1] == ["bind"]:
-        return re.sub(r"bind\s+(\*|0\.0\.0\.0|\[?::\]?|)?:(\d+)", r"bind 127.0.0.1:\2", line)
+        host = os.environ.get("MLOPS_HAPROXY_HOST", _LOOPBACK) if section.startswith("frontend ") else _LOOPBACK
+        return re.sub(r"bind\s+(\*|0\.0\.0\.0|\[?::\]?|)?:(\d+)", rf"bind {host}:\2", line)
     if words[:2] == ["stats", "socket"]:
         return re.sub(r"mode \d+", "mode 600", line)
     if section == "global" and words[:1] == ["log"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -10,6 +10,14 @@ from pulumi import Input, Output
 
 from components.component import Component
 from components.models import SHARED_GROUP, Model, Replicas
+
+Secret = Input[str] | Mapping[str, str]
+"""A secret of a configuration file: itself where the file is secret, or `secret_file(…)` where it lies in the open."""
+
+
+def secret_file(path: str) -> dict[str, str]:
+    """What stands in a configuration file for a secret that is mounted at a path; `serving.config.load` reads it."""
+    return {"secretFile": path}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +84,7 @@ class RegistryAccess:
 
     url: Input[str]
     username: Input[str]
-    password: Input[str]
+    password: Secret
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +92,7 @@ class FeatureAccess:
     """How replicas look features up, and for how long they wait (milliseconds)."""
 
     url: Input[str]
-    token: Input[str]
+    token: Secret
     deadline_ms: int
 
 
@@ -101,7 +109,6 @@ class ClusterAccess:
 class InferenceArgs:
     """What inference is made with."""
 
-    cluster: ClusterAccess
     registry: RegistryAccess
     features: FeatureAccess
     limits: Limits

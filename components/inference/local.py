@@ -13,7 +13,8 @@ from pulumi import Output
 
 from components.blueprint import Health, Process, ProcessArgs, Token
 from components.cluster.local import DRIVER_ENVIRONMENT
-from components.inference import Inference, InferenceArgs
+from components.inference import ClusterAccess, Inference, InferenceArgs
+from components.inference.documents import ControlPlace, ServingPlace, control_document, serving_document
 from components.paths import short_directory
 from components.site import LOOPBACK, SLOW_START, Site, url
 
@@ -47,6 +48,7 @@ class ServingPorts:
 class LocalInferenceArgs(InferenceArgs):
     """What local inference needs besides."""
 
+    cluster: ClusterAccess
     site: Site
     ports: ServingPorts
     environment: str
@@ -103,32 +105,24 @@ class LocalInference(Inference):
                 environment=site.environment(),
                 files={
                     "control.json": Output.json_dumps(
-                        {
-                            "host": LOOPBACK,
-                            "port": ports.control,
-                            "database": f"sqlite:///{site.data('inference', 'control.db')}",
-                            "snapshot": snapshot,
-                            "snapshotKey": tokens["snapshot"],
-                            "adminToken": tokens["admin"],
-                            "replicaToken": tokens["replica"],
-                            "rolloutTimeoutSeconds": args.rollout_timeout_seconds,
-                            "environment": args.environment,
-                            # On one machine a version that passed its evaluation may start, if training signed it;
-                            # approvals can be tried with demo keys, and a quarantine is lifted by nothing else.
-                            "approval": "rule",
-                            "signature": "required",
-                            "demoKeys": site.data("keys"),
-                            "ledger": {
-                                "checkpoints": site.data("ledger", "checkpoints"),
-                                "key": site.data("ledger", "checkpoint-key"),
-                            },
-                            "captures": {
-                                "directory": site.data("captures"),
-                                "retentionDays": args.capture.retention_days,
-                            }
-                            if args.capture.enabled
-                            else None,
-                        }
+                        control_document(
+                            args,
+                            ControlPlace(
+                                host=LOOPBACK,
+                                port=ports.control,
+                                database=f"sqlite:///{site.data('inference', 'control.db')}",
+                                snapshot=snapshot,
+                                snapshot_key=tokens["snapshot"],
+                                admin_token=tokens["admin"],
+                                replica_token=tokens["replica"],
+                                environment=args.environment,
+                                captures=site.data("captures"),
+                                checkpoints=(site.data("ledger", "checkpoints"), site.data("ledger", "checkpoint-key")),
+                                # On one machine a version that passed its evaluation may start, if training signed it;
+                                # approvals can be tried with demo keys, and a quarantine is lifted by nothing else.
+                                trust={"approval": "rule", "signature": "required", "demoKeys": site.data("keys")},
+                            ),
+                        )
                     )
                 },
                 ports={"control": ports.control},
@@ -146,7 +140,30 @@ class LocalInference(Inference):
                 directory=site.project,
                 environment=site.environment() | DRIVER_ENVIRONMENT | serve_environment(site, ports),
                 secret_environment={"RAY_AUTH_TOKEN": args.cluster.token},
-                files={"serving.json": self._serving(args, tokens, snapshot, control_url)},
+                # Replicas read it by its path, so that no secret is in Ray.
+                files={
+                    "serving.json": Output.json_dumps(
+                        serving_document(
+                            args,
+                            ServingPlace(
+                                ray={"address": args.cluster.address, "token": args.cluster.token},
+                                http={"host": LOOPBACK, "port": ports.inference},
+                                control_url=control_url,
+                                replica_token=tokens["replica"],
+                                inference_token=tokens["predict"],
+                                snapshot=snapshot,
+                                snapshot_key=tokens["snapshot"],
+                                model_cache=site.data("inference", "models"),
+                                captures=site.data("captures"),
+                                # What replicas believe comes to them from here, not from the registry or control.
+                                trust={
+                                    "signature": "required",
+                                    "roots": [{"name": args.environment, "path": site.data("keys", "allowed_signers")}],
+                                },
+                            ),
+                        )
+                    )
+                },
                 health=Health(http=f"{predict_url}/v2/health/live", timeout_seconds=SLOW_START),
                 stop_timeout_seconds=20,
                 triggers=triggers,
@@ -160,52 +177,4 @@ class LocalInference(Inference):
             control_token=tokens["admin"],
             control_targets=[f"{LOOPBACK}:{ports.control}"],
             proxy_targets=[f"{LOOPBACK}:{ports.haproxy_metrics}"],
-        )
-
-    @staticmethod
-    def _serving(
-        args: LocalInferenceArgs, tokens: dict[str, Output[str]], snapshot: str, control_url: str
-    ) -> Output[str]:
-        """The actuator's and the replicas' configuration; replicas read it by its path, so that no secret is in Ray."""
-        site, capture, limits = args.site, args.capture, args.limits
-        return Output.json_dumps(
-            {
-                "ray": {"address": args.cluster.address, "token": args.cluster.token},
-                "http": {"host": LOOPBACK, "port": args.ports.inference},
-                "control": {"url": control_url, "token": tokens["replica"]},
-                "registry": {
-                    "url": args.registry.url,
-                    "username": args.registry.username,
-                    "password": args.registry.password,
-                },
-                # What replicas believe comes to them from here, not from the registry or the controller.
-                "trust": {
-                    "signature": "required",
-                    "roots": [{"name": args.environment, "path": site.data("keys", "allowed_signers")}],
-                },
-                "inferenceToken": tokens["predict"],
-                "snapshot": snapshot,
-                "snapshotKey": tokens["snapshot"],
-                "modelCache": site.data("inference", "models"),
-                "groups": [group.document() for group in args.groups],
-                "features": {
-                    "url": args.features.url,
-                    "token": args.features.token,
-                    "deadlineMs": args.features.deadline_ms,
-                },
-                "capture": {
-                    "enabled": capture.enabled,
-                    "directory": site.data("captures"),
-                    "rotateSeconds": capture.rotate_seconds,
-                    "rotateRows": capture.rotate_rows,
-                    "retentionDays": capture.retention_days,
-                    "queueRows": capture.queue_rows,
-                },
-                "limits": {
-                    "maxBodyBytes": limits.max_body_bytes,
-                    "maxRows": limits.max_rows,
-                    "requestSeconds": limits.request_seconds,
-                },
-                "batching": {"maxRows": args.batching.max_rows, "waitMs": args.batching.wait_ms},
-            }
         )

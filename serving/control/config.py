@@ -1,6 +1,5 @@
 """control.json: the settings of the control plane."""
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +9,7 @@ from pydantic.alias_generators import to_camel
 from policies.releases.decision import EnvironmentRules, TierRule, default_tiers
 from policies.releases.keys import KeyFileError, make_demo_keys, read_trust_root
 from policies.releases.manifest import RiskTier
-from serving.config import ConfigError
+from serving.config import ConfigError, load
 from serving.control.gate import Gate
 
 
@@ -98,9 +97,7 @@ def read(path: str | Path) -> ControlConfig:
         ConfigError: with the file, the key and what is allowed; never with a value, which may be a secret.
     """
     try:
-        return ControlConfig.model_validate(json.loads(Path(path).read_bytes()))
-    except (OSError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+        return ControlConfig.model_validate(load(path))
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
         raise ConfigError(f"{path}: " + "; ".join(lines)) from None

@@ -248,3 +248,16 @@ def test_failed_deployment_is_tried_again_after_a_while(world: World, monkeypatc
         assert world.step() == expected
     now += 20
     assert world.step() == ["run shared /v2"]
+
+
+def test_groups_that_the_cluster_declares_are_neither_deployed_nor_removed(world: World) -> None:
+    world.write(["shared"], groupsDeclared=True)
+    world.actuator = world.start()
+
+    assert world.step() == []
+
+    for name in ("shared", "gone"):
+        world.serve.applications[name] = SimpleNamespace(
+            status="RUNNING", deployments={"group": SimpleNamespace(message="")}
+        )
+    assert world.step() == []

