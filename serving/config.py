@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-SECRET_FILE = "secretFile"
+SECRET_FILE = "secretFile"  # noqa: S105 - the name of a key
 """The only key of an object that stands for a secret in a settings file, see `load`."""
 
 
@@ -175,7 +175,7 @@ class Settings(_Model):
 
 
 def load(path: str | Path) -> Any:
-    """Read a settings file. Where it says `{"secretFile": PATH}` the value is the text of that file, without the line end.
+    """Read a settings file; where it says `{"secretFile": PATH}` the value is the text of that file without line end.
 
     So the file itself may lie in the open (a ConfigMap, an annotation) while secrets are mounted.
 
