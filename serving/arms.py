@@ -75,6 +75,7 @@ class Remote:
         counters: Counters,
         deadline: float,
         patience: float | None = None,
+        said: Callable[[str], None] | None = None,
     ) -> None:
         """Make it.
 
@@ -85,12 +86,13 @@ class Remote:
             counters: the replica's counters.
             deadline: seconds that an answer may take while a user waits for it.
             patience: seconds where nobody does: what a user of the version would have to wait at most.
+            said: is told of what each failure was.
         """
         self.codec, self.digest = codec, digest
         self._call, self._counters, self._deadline, self._patience = call, counters, deadline, patience or deadline
-        self._calls = 0
+        self._calls, self._said = 0, said
         self.failure = ""
-        """Why the last request failed, for logs and people."""
+        """Why the last request failed."""
 
     def arm(self, generation: int) -> ArmSlot:
         """Return its counters under a split or a replay."""
@@ -140,6 +142,8 @@ class Remote:
     def _failed(self, generation: int, why: str, *, invalid: bool = False) -> None:
         self.failure = why
         self.arm(generation).fail(invalid=invalid)
+        if self._said is not None:
+            self._said(why)
 
 
 class Traffic:

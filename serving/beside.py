@@ -62,6 +62,7 @@ class Arms:
         # One way to a candidate for its whole rollout: the first call on a new one takes many times longer than the
         # next, and it is the rows of the smoke set that should pay for it, not the first user of every step.
         self._ways: dict[str, Way] = {}
+        self._said: dict[str, tuple[str, str]] = {}
         self._gauge = Gauge()
 
     async def follow(self, wanted: Mapping[str, Entry], serving: Mapping[str, Served]) -> None:
@@ -83,6 +84,8 @@ class Arms:
             self._replays.pop(name)[1].cancel()
         candidates = {one.name for entry in wanted.values() for one in entry.candidates}
         self._ways = {name: way for name, way in self._ways.items() if name in candidates}
+        beside = {name: {one.release.digest for one in entry.candidates} for name, entry in wanted.items()}
+        self._said = {name: said for name, said in self._said.items() if said[0] in beside.get(name, ())}
         dropped = [one for name, one in self.traffic.items() if traffic.get(name) is not one]
         self.traffic = traffic
         self._made = {name: made for name, made in self._made.items() if name in traffic}
@@ -110,10 +113,12 @@ class Arms:
         return changed
 
     def status(self) -> dict[str, dict[str, Any]]:
-        """Return what to report about each model: the split that is applied, and a replay that cannot be done."""
+        """Return what to report about each model: its split, a replay that cannot be done, its candidate's failure."""
         status: dict[str, dict[str, Any]] = {name: {"split": number} for name, number in self._applied.items()}
         for name, (generation, reason) in self._failures.items():
             status.setdefault(name, {})["replayFailed"] = {"generation": generation, "reason": reason}
+        for name, (digest, why) in self._said.items():
+            status.setdefault(name, {})["failure"] = {"digest": digest, "reason": why}
         return status
 
     async def close(self) -> None:
@@ -165,7 +170,15 @@ class Arms:
         limits, way = self._settings.limits, self._ways.get(candidate.name)
         if way is None:
             way = self._ways[candidate.name] = self._connect(candidate.name)
-        return Remote(own, release.digest, way, self._counters, limits.candidate_seconds, limits.request_seconds)
+
+        def said(why: str) -> None:
+            # The kind of error without its text: a model's message may quote what a person sent.
+            kind = why.partition(":")[0][:120]
+            if self._said.get(name) != (release.digest, kind):
+                self._said[name] = release.digest, kind
+                log.warning("model %s: candidate %s failed a request: %s", name, release.version, kind)
+
+        return Remote(own, release.digest, way, self._counters, limits.candidate_seconds, limits.request_seconds, said)
 
     @staticmethod
     def _wants(entry: Entry | None, generation: int) -> bool:

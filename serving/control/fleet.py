@@ -20,13 +20,15 @@ class Seen:
     """What one replica said about one model.
 
     `loaded` is version and digest → error and whose fault, or None where it is loaded; `serving` is what it answers
-    with; `split` is the number of the split that it applies; `replay_failed` is a replay's number and why it failed.
+    with; `split` is the number of the split that it applies; `replay_failed` is a replay's number and why it failed;
+    `failure` is the candidate's digest and what its last failed request failed of.
     """
 
     serving: Key | None = None
     loaded: Mapping[Key, tuple[str, str] | None] = field(default_factory=dict)
     split: int = -1
     replay_failed: tuple[int, str] | None = None
+    failure: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +58,13 @@ def _seen(status: Any) -> Seen:
             raise StateError("error: expected text or null")
         fault = "model" if one.get("fault") == "model" else "platform"
         loaded[str(one["version"]), str(one["digest"])] = None if error is None else (error, fault)
-    failed = status.get("replayFailed")
+    failed, failure = status.get("replayFailed"), status.get("failure")
     return Seen(
         serving and (str(serving["version"]), str(serving["digest"])),
         loaded,
         int(status.get("split", -1)),
         failed and (int(failed["generation"]), str(failed["reason"])),
+        failure and (str(failure["digest"]), str(failure["reason"])),
     )
 
 
@@ -152,6 +155,11 @@ class View:
         """The versions that one of them cannot load, each with why."""
         found = {key[0]: error[0] for one in self.seen for key, error in one.loaded.items() if error}
         return sorted(found.items())
+
+    def failure(self, digest: str) -> str:
+        """Return what a candidate's last failed request failed of; empty when nobody says."""
+        said = (one.failure for one in self.seen)
+        return next((failure[1] for failure in said if failure and failure[0] == digest), "")
 
     def replay_failed(self, generation: int) -> str | None:
         """Return why a replay failed."""

@@ -261,6 +261,7 @@ def observed(
         applied=view.applied,
         swap_failed=swap_failed,
         replay_failed=view.replay_failed(desired.replay.generation) if desired.replay else None,
+        failure=view.failure(active.candidate.digest) if active else "",
         commands=commands,
         alarms=alarms,
         eligible=eligible,

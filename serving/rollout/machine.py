@@ -154,7 +154,8 @@ def _check_evidence(turn: Turn) -> None:
     turn.state = turn.state.but(analysis=analysis)
     for verdict in verdicts:
         if verdict.action == "rollback":
-            turn.fail(f"{verdict.criterion}: {verdict.reason}", True, verdict)
+            said = turn.tick.failure if verdict.criterion in ("failures", "failure-rate") else ""
+            turn.fail(f"{verdict.criterion}: {verdict.reason}{said and f' (last: {said})'}", True, verdict)
             return
         turn.pause("sample-ratio" if verdict.criterion == "sample-ratio" else "failure-rate", verdict.reason)
 

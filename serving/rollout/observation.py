@@ -99,6 +99,8 @@ class Tick(Value):
     """Set when a replica cannot load the version that it should serve as stable."""
     replay_failed: str | None = None
     """Why the evaluation sample cannot be replayed."""
+    failure: str = ""
+    """What the candidate's last failed request failed of, for people; empty when nobody says."""
     alarms: tuple[Alarm, ...] = ()
     commands: tuple[Command, ...] = ()
     eligible: frozenset[str] = frozenset()

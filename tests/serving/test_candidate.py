@@ -208,7 +208,7 @@ async def test_healthy_candidate_takes_over_and_no_request_fails(world: World, m
 
 
 def error(_answer: Answer) -> Answer:
-    return Answer(None, error="boom")
+    return Answer(None, error="ValueError: no such carrier: 'Smith'")
 
 
 def nan(_answer: Answer) -> Answer:
@@ -225,6 +225,9 @@ async def test_broken_candidate_is_rolled_back_and_no_request_fails(
     assert found["served"]["version"] == "1"
     assert len(found["quarantined"]) == 1
     assert set(world.answers) == {(200, "1")}
+    # The kind of failure is told, what a person sent is not.
+    reason = found["rollout"]["reason"]
+    assert reason.endswith("(last: ValueError)" if broken is error else "is not finite)"), reason
 
 
 @pytest.mark.slow
