@@ -131,6 +131,8 @@ class AwsCluster(KubernetesCluster):
                 cloud=args.cloud,
                 cluster=args.name,
                 pools=args.pools,
+                # A second one waits for ever where there is no second node.
+                replicas=min(2, args.system.min),
                 isolated=args.isolated,
                 security_group_id=security_group,
                 disks_key=args.disks_key,

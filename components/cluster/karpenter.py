@@ -58,6 +58,7 @@ class KarpenterArgs:
         cloud: the environment.
         cluster: name of the cluster.
         pools: the pools.
+        replicas: how many controllers there are, each on a node of its own.
         isolated: whether the network has no way out to the internet.
         security_group_id: security group of the nodes.
         disks_key: ARN of the key that encrypts the nodes' disks.
@@ -67,6 +68,7 @@ class KarpenterArgs:
     cloud: Cloud
     cluster: str
     pools: Sequence[NodePoolArgs]
+    replicas: int
     isolated: bool
     security_group_id: pulumi.Input[str]
     disks_key: pulumi.Input[str]
@@ -200,12 +202,13 @@ class Karpenter(Component):
         """Values of the chart. By default it runs on nodes that it did not start, and tolerates the system taint."""
         args = self._args
         return {
-            "replicas": 2,
+            "replicas": args.replicas,
             # It must run before there is DNS in the cluster.
             "dnsPolicy": "Default",
             "serviceAccount": {"name": ACCOUNT},
             "settings": {
                 "clusterName": args.cluster,
+                "eksControlPlane": True,
                 "interruptionQueue": queue.name,
                 "isolatedVPC": args.isolated,
             },

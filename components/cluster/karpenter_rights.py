@@ -82,6 +82,9 @@ def controller_statements(
         ),
         # The profile is ours: it makes and deletes none.
         allow(["iam:GetInstanceProfile"], profile, Sid="FindTheProfile"),
+        allow(
+            ["iam:ListInstanceProfiles"], cloud.arn("iam", "instance-profile/*", region=False), Sid="LookForItsProfiles"
+        ),
         allow(["eks:DescribeCluster"], cloud.arn("eks", f"cluster/{cluster}"), Sid="FindTheCluster"),
         *disk_key_use(cloud, disks_key),
     ]

@@ -159,7 +159,11 @@ def charts() -> dict[str, tuple[str, dict[str, Any]]]:
         ),
         "envoy-gateway": (
             OPERATORS,
-            {"deployment": {"envoyGateway": {"resources": requests("100m", "512Mi")}, "pod": system}},
+            {
+                "deployment": {"envoyGateway": {"resources": requests("100m", "512Mi")}, "pod": system},
+                # It runs before the gateway is installed, when there may be no other node yet.
+                "certgen": {"job": {"resources": small, **system}},
+            },
         ),
         "external-secrets": (
             OPERATORS,

@@ -35,9 +35,18 @@ CLUSTER: Mapping[str, Any] = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster(cloud: Cloud) -> Cluster:
-    def make(*, vcpus: float = 100, **changes: Any) -> Recording:
+    known: dict[str, Recording] = {}
+
+    def make(**changes: Any) -> Recording:
+        """The cluster with changes; made once for each, since it takes its time."""
+        key = repr(sorted(changes.items()))
+        if key not in known:
+            known[key] = recorded(**changes)
+        return known[key]
+
+    def recorded(*, vcpus: float = 100, **changes: Any) -> Recording:
         stated: dict[str, Any] = {
             "cloud": cloud,
             "name": "acme-prod-main",
@@ -223,6 +232,28 @@ def test_karpenter_hears_of_interruptions_through_an_encrypted_queue(cluster: Cl
     assert values["settings"]["interruptionQueue"] == "acme-prod-karpenter"
     bound = made.only("aws:eks/podIdentityAssociation:PodIdentityAssociation").inputs
     assert (bound["namespace"], bound["serviceAccount"]) == ("kube-system", "karpenter")
+
+
+def test_there_are_no_more_controllers_than_nodes_to_put_them_on(cluster: Cluster) -> None:
+    alone = cluster(system=SystemNodesArgs(instance_types=("m7i.large",), min=1, max=1))
+
+    assert alone.of_type("kubernetes:helm.sh/v3:Release")["karpenter"].inputs["values"]["replicas"] == 1
+
+
+def test_operators_run_where_there_are_nodes_from_the_beginning(cluster: Cluster) -> None:
+    charts = cluster().of_type("kubernetes:helm.sh/v3:Release")
+
+    gateway = charts["envoy-gateway"].inputs["values"]
+    parts = [
+        charts["kuberay-operator"].inputs["values"],
+        charts["metrics-server"].inputs["values"],
+        gateway["deployment"]["pod"],
+        gateway["certgen"]["job"],
+        *(charts["external-secrets"].inputs["values"][one] for one in ("webhook", "certController")),
+        charts["external-secrets"].inputs["values"],
+    ]
+    assert all(part["nodeSelector"] == {"mlops/pool": "system"} for part in parts)
+    assert all(part["tolerations"] == [{"key": "CriticalAddonsOnly", "operator": "Exists"}] for part in parts)
 
 
 def test_pools_are_as_the_settings_state_them(cluster: Cluster) -> None:

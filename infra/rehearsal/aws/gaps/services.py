@@ -46,6 +46,7 @@ class Services:
     def __init__(self, account: str, cluster: Mapping[str, str]) -> None:
         self._account, self._cluster = account, cluster
         self._extras: dict[tuple[str, str], Record] = {}
+        self._guards: dict[tuple[str, str], str] = {}
         self._budget_tags: dict[str, dict[str, str]] = {}
         self._policies: dict[tuple[str, str, str], dict[str, Record]] = {}
         in_cluster = self._cluster_is_there
@@ -119,8 +120,12 @@ class Services:
             case "eks.CreateCluster" | "eks.UpdateClusterConfig":
                 kept = {name: arguments[name] for name in _CLUSTER_EXTRAS if name in arguments}
                 self._extras[where] = {**self._extras.get(where, {}), **kept}
+                if request.name == "eks.CreateCluster":
+                    self._guard(where, arguments)
             case "eks.DeleteCluster":
                 self._extras.pop(where, None)
+                if guard := self._guards.pop(where, None):
+                    self._backend("ec2", request.region).delete_security_group(group_id=guard)
                 for collection in (self._addons, self._entries, self._identities):
                     collection.drop(request.region, clusterName=where[1])
             case "budgets.CreateBudget":
@@ -132,13 +137,24 @@ class Services:
                 self._budget_tags.pop(f"arn:aws:budgets::{self._account}:budget/{arguments['BudgetName']}", None)
                 self._actions.drop(request.region, BudgetName=arguments["BudgetName"])
 
+    def _guard(self, where: tuple[str, str], arguments: Record) -> None:
+        """Make the security group that EKS makes with a cluster, so that rules can name it."""
+        network = self._backend("ec2", where[0])
+        subnets = [one for one in arguments["resourcesVpcConfig"].get("subnetIds") or () if one in _subnets(network)]
+        if subnets:
+            made = network.create_security_group(
+                f"eks-cluster-sg-{where[1]}", "EKS created security group", vpc_id=network.get_subnet(subnets[0]).vpc_id
+            )
+            self._guards[where] = made.id
+
     def _rewrite(self, request: Request, document: Record) -> Record:
         """Return an answer of moto with what only the rehearsal knows."""
         if request.name in ("eks.CreateCluster", "eks.DescribeCluster") and "cluster" in document:
             cluster = document["cluster"]
             cluster |= self._extras.get((request.region, cluster["name"]), {})
             vpc = cluster.get("resourcesVpcConfig") or {}
-            vpc.setdefault("clusterSecurityGroupId", f"sg-{uuid.uuid5(uuid.NAMESPACE_URL, cluster['arn']).hex[:17]}")
+            if guard := self._guards.get((request.region, cluster["name"])):
+                vpc["clusterSecurityGroupId"] = guard
             if self._cluster:
                 cluster["endpoint"] = self._cluster["endpoint"]
                 cluster["certificateAuthority"] = {"data": base64.b64encode(self._cluster["ca"].encode()).decode()}
@@ -370,6 +386,10 @@ class Services:
             raise Refused("ResourceNotFoundException", "The specified log group does not exist.")
         groups[given["logGroupName"]].kms_key_id = given.get("kmsKeyId")
         return {}
+
+
+def _subnets(network: Any) -> set[str]:
+    return {subnet.id for subnet in network.describe_subnets()}
 
 
 def _arn_in(given: Record) -> str:
