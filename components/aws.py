@@ -17,7 +17,8 @@ from components.cloud import Cloud
 from components.cluster.aws import AwsCluster, AwsClusterArgs, SystemNodesArgs
 from components.cluster.placement import NodePoolArgs
 from components.cluster.quotas import Quota
-from components.cluster.runner import RunnerSection
+from components.cluster.runner import Runner, RunnerArgs
+from components.cluster.secrets import ExternalSecrets
 from components.governance.aws import AwsRecords, AwsRecordsArgs
 from components.network import Nat
 from components.network.aws import AwsNetwork, AwsNetworkArgs
@@ -46,7 +47,7 @@ class NetworkSection:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSection:
-    """The Kubernetes cluster as the settings state it."""
+    """The Kubernetes cluster as the settings state it; `runner` is where a CI runner registers, None without one."""
 
     version: str
     public_cidrs: Sequence[str]
@@ -55,7 +56,7 @@ class ClusterSection:
     system: SystemNodesArgs
     pools: Sequence[NodePoolArgs]
     quotas: Mapping[str, Quota]
-    runner: RunnerSection | None
+    runner: str | None
 
 
 def compose(target: AwsTarget, parent: pulumi.Resource) -> Mapping[str, Any]:
@@ -96,7 +97,6 @@ def compose(target: AwsTarget, parent: pulumi.Resource) -> Mapping[str, Any]:
             system=target.cluster.system,
             pools=target.cluster.pools,
             quotas=target.cluster.quotas,
-            runner=target.cluster.runner,
             network_cidr=target.network.cidr,
             isolated=target.network.nat == "none",
             control_subnet_ids=network.intra_subnet_ids,
@@ -109,6 +109,17 @@ def compose(target: AwsTarget, parent: pulumi.Resource) -> Mapping[str, Any]:
         # Nodes that start without a way out fetch no images and never become ready.
         pulumi.ResourceOptions.merge(within, pulumi.ResourceOptions(depends_on=[network])),
     )
+    on_cluster = pulumi.ResourceOptions.merge(
+        within,
+        pulumi.ResourceOptions(providers={"kubernetes": cluster.kubernetes}, depends_on=list(cluster.namespaces)),
+    )
+    external_secrets = ExternalSecrets("external-secrets", on_cluster)
+    if target.cluster.runner is not None:
+        Runner(
+            "runner",
+            RunnerArgs(cloud=cloud, url=target.cluster.runner),
+            pulumi.ResourceOptions.merge(on_cluster, pulumi.ResourceOptions(depends_on=[external_secrets])),
+        )
     return {
         "alarms": {"url": records.alarm_topic},
         "audit": {"url": Output.concat("s3://", records.audit_bucket)},

@@ -7,7 +7,6 @@ from pathlib import Path
 from components.aws import AwsTarget, ClusterSection, NetworkSection
 from components.cloud import Cloud
 from components.cluster.aws import SystemNodesArgs
-from components.cluster.runner import RunnerSection
 from components.governance.aws import AwsRecordsArgs
 from components.naming import Names
 from infra.schedulability import namespace_quotas, node_pools, require_schedulable
@@ -74,5 +73,5 @@ def cluster_section(aws: Aws) -> ClusterSection:
         system=SystemNodesArgs(**stated.system.model_dump()),
         pools=node_pools(aws),
         quotas=namespace_quotas(aws),
-        runner=RunnerSection(**stated.runner.model_dump()) if stated.runner else None,
+        runner=stated.runner,
     )

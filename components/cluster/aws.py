@@ -28,7 +28,6 @@ from components.cluster.kubernetes import Foundations, FoundationsArgs, kubeconf
 from components.cluster.placement import POOL_LABEL, SYSTEM_POOL, SYSTEM_TAINT, NodePoolArgs
 from components.cluster.pod_identity import pod_trust
 from components.cluster.quotas import Quota
-from components.cluster.runner import Runner, RunnerArgs, RunnerSection
 from policies.scheduling.nodes import PODS
 
 LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
@@ -59,7 +58,6 @@ class AwsClusterArgs:
         system: its system nodes.
         pools: the pools that Karpenter fills.
         quotas: what the pods of each namespace may ask for together.
-        runner: the CI runner, where there is one.
         network_cidr: the network's block.
         isolated: whether the network has no way out to the internet.
         control_subnet_ids: subnets of the API server's interfaces.
@@ -79,7 +77,6 @@ class AwsClusterArgs:
     system: SystemNodesArgs
     pools: Sequence[NodePoolArgs]
     quotas: Mapping[str, Quota]
-    runner: RunnerSection | None
     network_cidr: str
     isolated: bool
     control_subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
@@ -103,10 +100,15 @@ class AwsCluster(KubernetesCluster):
         cluster = self._control_plane()
         security_group = cluster.vpc_config.apply(lambda config: config.cluster_security_group_id)
         access = self._access(cluster)
+        roles = self._addon_roles()
+        rights = [right for _, found in roles.values() for right in found]
         pinned = addons.AddonsArgs(
-            cloud=args.cloud, cluster=cluster.name, version=args.version, roles=self._addon_roles()
+            cloud=args.cloud,
+            cluster=cluster.name,
+            version=args.version,
+            roles={addon: role.arn for addon, (role, _) in roles.items()},
         )
-        before = addons.install(pinned, addons.BEFORE_NODES, self.child(depends_on=[cluster]))
+        before = addons.install(pinned, addons.BEFORE_NODES, self.child(depends_on=[cluster, *rights]))
         nodes = self._system_nodes(cluster, before)
         after = addons.install(pinned, addons.AFTER_NODES, self.child(depends_on=[nodes]))
         self.kubernetes = pulumi_kubernetes.Provider(
@@ -140,13 +142,6 @@ class AwsCluster(KubernetesCluster):
             ),
             inside,
         )
-        if args.runner is not None:
-            after_secrets = pulumi.ResourceOptions(depends_on=[*foundations.ready, karpenter])
-            Runner(
-                "runner",
-                RunnerArgs(cloud=args.cloud, section=args.runner),
-                pulumi.ResourceOptions.merge(inside, after_secrets),
-            )
         self.namespaces = [*foundations.ready, karpenter]
         self.register(cluster_name=cluster.name, endpoint=cluster.endpoint, node_security_group_id=security_group)
 
@@ -227,10 +222,11 @@ class AwsCluster(KubernetesCluster):
             for one in policies
         ]
 
-    def _addon_roles(self) -> dict[str, Output[str]]:
-        """Roles of the add-ons that call AWS; both by AWS' own policies, which follow the add-ons' versions."""
-        cloud, found = self._args.cloud, {}
+    def _addon_roles(self) -> dict[str, tuple[iam.Role, list[pulumi.Resource]]]:
+        """Role and rights of the add-ons that call AWS; by AWS' own policies, which follow the add-ons' versions."""
+        cloud = self._args.cloud
         policies = {"vpc-cni": "AmazonEKS_CNI_Policy", "aws-ebs-csi-driver": "service-role/AmazonEBSCSIDriverPolicy"}
+        found: dict[str, tuple[iam.Role, list[pulumi.Resource]]] = {}
         for addon, managed in policies.items():
             role = iam.Role(
                 addon,
@@ -238,20 +234,22 @@ class AwsCluster(KubernetesCluster):
                 assume_role_policy=pod_trust(cloud, self._args.name, "kube-system", addons.SERVICE_ACCOUNTS[addon]),
                 opts=self.child(),
             )
-            iam.RolePolicyAttachment(
+            attached = iam.RolePolicyAttachment(
                 addon,
                 role=role.name,
                 policy_arn=f"arn:{cloud.partition}:iam::aws:policy/{managed}",
                 opts=self.child(),
             )
-            found[addon] = role
-        iam.RolePolicy(
+            found[addon] = (role, [attached])
+        role, rights = found["aws-ebs-csi-driver"]
+        uses_key = iam.RolePolicy(
             "aws-ebs-csi-driver",
-            role=found["aws-ebs-csi-driver"].name,
+            role=role.name,
             policy=Output.from_input(self._args.disks_key).apply(lambda key: policy(*disk_key_use(cloud, key))),
             opts=self.child(),
         )
-        return {addon: role.arn for addon, role in found.items()}
+        rights.append(uses_key)
+        return found
 
     def _system_nodes(self, cluster: eks.Cluster, before: Sequence[pulumi.Resource]) -> eks.NodeGroup:
         args, cloud = self._args, self._args.cloud

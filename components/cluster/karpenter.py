@@ -86,7 +86,7 @@ class Karpenter(Component):
         self._args = args
         cloud = args.cloud
         queue = self._interruptions()
-        node_role, profile = self._nodes()
+        node_role, profile, admitted = self._nodes()
         rights = Output.all(node_role.arn, profile.arn, queue.arn, args.disks_key, args.queue_key).apply(
             lambda found: controller_statements(
                 cloud,
@@ -98,14 +98,14 @@ class Karpenter(Component):
                 queue_key=found[4],
             )
         )
-        role = pod_role("karpenter", cloud, args.cluster, (NAMESPACE, ACCOUNT), rights, self.child())
+        role, granted = pod_role("karpenter", cloud, args.cluster, (NAMESPACE, ACCOUNT), rights, self.child())
         identity = eks.PodIdentityAssociation(
             "karpenter",
             cluster_name=args.cluster,
             namespace=NAMESPACE,
             service_account=ACCOUNT,
             role_arn=role.arn,
-            opts=self.child(),
+            opts=self.child(depends_on=[granted]),
         )
         definitions = release("karpenter-crd", NAMESPACE, {}, self.child())
         controller = release(
@@ -121,7 +121,8 @@ class Karpenter(Component):
             kind="EC2NodeClass",
             metadata={"name": NODE_CLASS},
             spec=node_class_spec(args, profile.name),
-            opts=self.child(depends_on=[controller]),
+            # What its nodes are admitted by goes after them.
+            opts=self.child(depends_on=[controller, *admitted]),
         )
         for pool in args.pools:
             CustomResource(
@@ -170,8 +171,8 @@ class Karpenter(Component):
             )
         return queue
 
-    def _nodes(self) -> tuple[iam.Role, iam.InstanceProfile]:
-        """Role and profile of its nodes, which the cluster admits."""
+    def _nodes(self) -> tuple[iam.Role, iam.InstanceProfile, list[pulumi.Resource]]:
+        """Role and profile of its nodes, and what they need besides to be nodes of the cluster."""
         args, cloud = self._args, self._args.cloud
         role = iam.Role(
             "karpenter-nodes",
@@ -179,24 +180,26 @@ class Karpenter(Component):
             assume_role_policy=trust(cloud.service("ec2")),
             opts=self.child(),
         )
-        for managed in NODE_POLICIES:
+        admitted: list[pulumi.Resource] = [
             iam.RolePolicyAttachment(
                 f"karpenter-nodes-{managed}",
                 role=role.name,
                 policy_arn=f"arn:{cloud.partition}:iam::aws:policy/{managed}",
                 opts=self.child(),
             )
+            for managed in NODE_POLICIES
+        ]
         profile = iam.InstanceProfile(
             "karpenter-nodes", name=cloud.names.of("role", "karpenter-nodes"), role=role.name, opts=self.child()
         )
-        eks.AccessEntry(
+        entry = eks.AccessEntry(
             "karpenter-nodes",
             cluster_name=args.cluster,
             principal_arn=role.arn,
             type="EC2_LINUX",
             opts=self.child(),
         )
-        return role, profile
+        return role, profile, [*admitted, entry]
 
     def _values(self, queue: sqs.Queue) -> dict[str, Any]:
         """Values of the chart. By default it runs on nodes that it did not start, and tolerates the system taint."""

@@ -165,19 +165,6 @@ def charts() -> dict[str, tuple[str, dict[str, Any]]]:
                 "certgen": {"job": {"resources": small, **system}},
             },
         ),
-        "external-secrets": (
-            OPERATORS,
-            {
-                "installCRDs": True,
-                "replicaCount": 2,
-                "leaderElect": True,
-                "serviceAccount": {"name": "external-secrets"},
-                "resources": small,
-                "webhook": {"resources": small, **system},
-                "certController": {"resources": small, **system},
-                **system,
-            },
-        ),
         "metrics-server": ("kube-system", {"replicas": 2, "resources": small, **system}),
     }
 

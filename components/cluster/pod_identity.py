@@ -39,8 +39,9 @@ def pod_role(
     account: tuple[str, str],
     statements: pulumi.Input[Sequence[Statement]],
     opts: pulumi.ResourceOptions,
-) -> iam.Role:
-    """Role of one service account.
+) -> tuple[iam.Role, iam.RolePolicy]:
+    """Role of one service account, and its rights. Whatever uses it waits for both,
+    so that on the way down it is gone before its rights are.
 
     Args:
         name: what it is for.
@@ -57,5 +58,4 @@ def pod_role(
         opts=opts,
     )
     document = pulumi.Output.from_input(statements).apply(lambda found: policy(*found))
-    iam.RolePolicy(name, role=role.name, policy=document, opts=opts)
-    return role
+    return role, iam.RolePolicy(name, role=role.name, policy=document, opts=opts)

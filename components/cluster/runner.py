@@ -21,24 +21,23 @@ NAMESPACE, CONTROLLER_NAMESPACE = "runner", "platform"
 CONTROLLER_ACCOUNT = "runner-controller-gha-rs-controller"
 """Service account that the controller's chart makes for a release of our name."""
 SECRET = "registration"  # noqa: S105 - the name of a secret
+TOKEN = "runner-token"  # noqa: S105 - the name of a secret
+"""Purpose of the secret in Secrets Manager with the token by which it registers. A person puts it there."""
 MOST_JOBS = 4
 """Jobs at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunnerSection:
-    """The runner as the settings state it: where it registers, and the secret in Secrets Manager with the token."""
-
-    url: str
-    token_secret: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunnerArgs:
-    """What it is made with: the environment, and what the settings say."""
+    """What it is made with.
+
+    Attributes:
+        cloud: the environment.
+        url: repository or organisation that it registers at.
+    """
 
     cloud: Cloud
-    section: RunnerSection
+    url: str
 
 
 class Runner(Component):
@@ -74,7 +73,7 @@ class Runner(Component):
                 "refreshInterval": "1h",
                 "secretStoreRef": {"kind": "SecretStore", "name": "runner"},
                 "target": {"name": SECRET, "creationPolicy": "Owner"},
-                "data": [{"secretKey": "github_token", "remoteRef": {"key": args.section.token_secret}}],
+                "data": [{"secretKey": "github_token", "remoteRef": {"key": args.cloud.names.path("secret", TOKEN)}}],
             },
             opts=self.child(depends_on=[store]),
         )
@@ -88,7 +87,7 @@ class Runner(Component):
             "runner",
             NAMESPACE,
             {
-                "githubConfigUrl": args.section.url,
+                "githubConfigUrl": args.url,
                 "githubConfigSecret": SECRET,
                 "controllerServiceAccount": {"namespace": CONTROLLER_NAMESPACE, "name": CONTROLLER_ACCOUNT},
                 "minRunners": 0,

@@ -186,6 +186,7 @@ MATRIX: tuple[Identity, ...] = (
                 "inference-token",
                 "ray-token",
                 "registry-password",
+                "runner-token",
                 "snapshot-key",
             ),
         ),

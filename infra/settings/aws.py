@@ -115,15 +115,6 @@ class SystemNodes(Section):
         return self
 
 
-class Runner(Section):
-    """A runner of the CI inside the network, from where a private API server is reachable."""
-
-    url: Annotated[str, Field(pattern=r"^https://\S+$")]
-    """Repository or organisation that it registers at."""
-    token_secret: Annotated[str, Field(pattern=r"^[A-Za-z0-9_/+=.@-]{1,200}$")]
-    """Secret in Secrets Manager that holds the token by which it registers."""
-
-
 class Kubernetes(Section):
     """The Kubernetes cluster (EKS)."""
 
@@ -138,8 +129,9 @@ class Kubernetes(Section):
     system: SystemNodes = SystemNodes()
     pools: dict[Annotated[str, Field(pattern=_LABEL)], Pool] = Field(default_factory=dict)
     """Karpenter's pools by name. Serving, training and platform workloads are checked to fit one of them."""
-    runner: Runner | None = None
-    """CI runner inside the network; none unless stated."""
+    runner: Annotated[str, Field(pattern=r"^https://\S+$")] | None = None
+    """Repository or organisation that a CI runner inside the network registers at, from where a private API server is
+    reachable; none unless stated. Its token is the secret `<client>/<environment>/runner-token`."""
 
     _days = field_validator("log_days")(_log_days)
 

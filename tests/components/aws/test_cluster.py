@@ -6,6 +6,7 @@ from typing import Any
 
 import pulumi
 import pytest
+from pulumi_aws.eks import PodIdentityAssociation
 
 from components.cloud import Cloud
 from components.cluster import addons
@@ -14,7 +15,8 @@ from components.cluster.charts import CHARTS
 from components.cluster.karpenter import EVENTS, require_quota
 from components.cluster.placement import NodePoolArgs, placed
 from components.cluster.quotas import LEVELS, quotas
-from components.cluster.runner import RunnerSection
+from components.cluster.runner import Runner, RunnerArgs
+from components.cluster.secrets import ExternalSecrets
 from components.testing import Recording, Registration, record
 from tests.components.aws.conftest import FUNCTIONS, answer
 
@@ -57,7 +59,6 @@ def cluster(cloud: Cloud) -> Cluster:
             "system": SystemNodesArgs(instance_types=("m7i.large",), min=2, max=4),
             "pools": (SERVING, SPOT, GPU),
             "quotas": quotas((SERVING, SPOT, GPU), serving=frozenset({"serving"}), training=frozenset({"training"})),
-            "runner": None,
             "network_cidr": "10.22.0.0/16",
             "isolated": False,
             "control_subnet_ids": ["intra-0", "intra-1"],
@@ -188,9 +189,24 @@ def test_what_is_installed_waits_for_what_it_needs(cluster: Cluster) -> None:
     for pool in ("serving", "training", "gpu"):
         assert made.waits_for(custom(made, "NodePool", pool), node_class)
     spaces = made.of_type("kubernetes:core/v1:Namespace")
-    for name in ("kuberay-operator", "envoy-gateway", "external-secrets"):
+    for name in ("kuberay-operator", "envoy-gateway"):
         assert made.waits_for(charts[name], spaces["platform"])
         assert made.waits_for(charts[name], addon["coredns"])
+
+
+def test_rights_outlive_what_uses_them(cluster: Cluster) -> None:
+    """Else the nodes of a cluster that is destroyed could not be ended any more."""
+    made = cluster()
+    rights = made.of_type("aws:iam/rolePolicy:RolePolicy")
+    attached = made.of_type("aws:iam/rolePolicyAttachment:RolePolicyAttachment")
+    addon = made.of_type("aws:eks/addon:Addon")
+    pool = custom(made, "NodePool", "serving")
+
+    assert made.waits_for(pool, rights["karpenter"])
+    assert made.waits_for(pool, made.of_type("aws:eks/accessEntry:AccessEntry")["karpenter-nodes"])
+    assert made.waits_for(pool, attached["karpenter-nodes-AmazonEKSWorkerNodePolicy"])
+    assert made.waits_for(addon["vpc-cni"], attached["vpc-cni"])
+    assert made.waits_for(addon["aws-ebs-csi-driver"], rights["aws-ebs-csi-driver"])
 
 
 def test_a_failed_installation_is_taken_back_so_that_the_next_up_repeats_it(cluster: Cluster) -> None:
@@ -249,8 +265,6 @@ def test_operators_run_where_there_are_nodes_from_the_beginning(cluster: Cluster
         charts["metrics-server"].inputs["values"],
         gateway["deployment"]["pod"],
         gateway["certgen"]["job"],
-        *(charts["external-secrets"].inputs["values"][one] for one in ("webhook", "certController")),
-        charts["external-secrets"].inputs["values"],
     ]
     assert all(part["nodeSelector"] == {"mlops/pool": "system"} for part in parts)
     assert all(part["tolerations"] == [{"key": "CriticalAddonsOnly", "operator": "Exists"}] for part in parts)
@@ -330,14 +344,27 @@ def test_what_is_on_the_cluster_comes_through_its_own_provider(cluster: Cluster)
     assert "token" not in config["users"][0]["user"]
 
 
-def test_there_is_a_runner_only_where_asked_and_without_a_standing_token(cluster: Cluster) -> None:
-    assert "runner" not in cluster().of_type("kubernetes:helm.sh/v3:Release")
+def test_the_runner_keeps_no_token_of_its_own(cloud: Cloud, run: Callable[[Callable[[], Any]], Recording]) -> None:
+    made = run(lambda: Runner("runner", RunnerArgs(cloud=cloud, url="https://github.com/acme/ml")))
 
-    made = cluster(runner=RunnerSection(url="https://github.com/acme/ml", token_secret="acme/prod/runner"))
-
-    values = made.of_type("kubernetes:helm.sh/v3:Release")["runner"].inputs["values"]
-    assert values["githubConfigSecret"] == "registration"
-    token = custom(made, "ExternalSecret", "registration").inputs["spec"]
-    assert token["data"][0]["remoteRef"] == {"key": "acme/prod/runner"}
     charts = made.of_type("kubernetes:helm.sh/v3:Release")
-    assert made.waits_for(charts["runner"], charts["external-secrets"])
+    assert charts["runner"].inputs["values"]["githubConfigSecret"] == "registration"
+    token = custom(made, "ExternalSecret", "registration")
+    assert token.inputs["spec"]["data"][0]["remoteRef"] == {"key": "acme/prod/runner-token"}
+    assert made.waits_for(charts["runner"], charts["runner-controller"])
+    assert made.waits_for(charts["runner"], token)
+
+
+def test_external_secrets_waits_for_its_role(cloud: Cloud, run: Callable[[Callable[[], Any]], Recording]) -> None:
+    def program() -> None:
+        bound = PodIdentityAssociation(
+            "bound", cluster_name="c", namespace="platform", service_account="external-secrets", role_arn="r"
+        )
+        ExternalSecrets("external-secrets", pulumi.ResourceOptions(depends_on=[bound]))
+
+    made = run(program)
+
+    chart = made.only("kubernetes:helm.sh/v3:Release")
+    assert made.waits_for(chart, made.only("aws:eks/podIdentityAssociation:PodIdentityAssociation"))
+    assert chart.inputs["values"]["serviceAccount"] == {"name": "external-secrets"}
+    assert chart.inputs["values"]["certController"]["nodeSelector"] == {"mlops/pool": "system"}
