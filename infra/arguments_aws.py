@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.aws import AwsTarget, ClusterSection, NetworkSection
-from components.cloud import Cloud
 from components.cluster.aws import SystemNodesArgs
 from components.governance.aws import AwsRecordsArgs
-from components.naming import Names
+from infra.cloud import cloud_of
 from infra.schedulability import namespace_quotas, node_pools, require_schedulable
 from infra.settings import Settings
-from infra.settings.aws import Aws, partition
+from infra.settings.aws import Aws
 
 
 def aws_target(settings: Settings, aws: Aws, *, project: Path, stack: str) -> AwsTarget:
@@ -28,24 +27,7 @@ def aws_target(settings: Settings, aws: Aws, *, project: Path, stack: str) -> Aw
     """
     require_schedulable(aws, stack)
     governance = aws.governance
-    cloud = Cloud(
-        stack=stack,
-        names=Names(
-            client=settings.client, environment=settings.environment, account=aws.account_id, region=aws.region
-        ),
-        partition=partition(aws.region),
-        tags={
-            "client": settings.client,
-            "cost-center": governance.cost_center,
-            "data-class": governance.data_class,
-            "environment": settings.environment,
-            "managed-by": "pulumi",
-            "owner": governance.owner,
-            "project": "mlops",
-        },
-        protected=aws.protected,
-        project=str(project),
-    )
+    cloud = cloud_of(settings, aws, project=project, stack=stack)
     return AwsTarget(
         cloud=cloud,
         records=AwsRecordsArgs(

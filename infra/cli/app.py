@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from infra.cli import audit, feedback, models, platform, project, rehearse, release, train
+from infra.cli import audit, bootstrap, feedback, models, platform, project, rehearse, release, train
 from infra.cli.output import CommandFailed, err, fail
 from infra.engine.errors import EngineError
 from infra.settings import SettingsError
@@ -25,6 +25,7 @@ release.register(app)
 audit.register(app)
 project.register(app)
 rehearse.register(app)
+bootstrap.register(app)
 
 
 def main() -> None:
