@@ -142,5 +142,7 @@ _OPERATORS = {
     "StringNotLike": lambda wanted, values: not _matches(wanted, values),
     "ArnEquals": _matches,
     "ArnLike": _matches,
+    "ArnNotEquals": lambda wanted, values: not _matches(wanted, values),
+    "ArnNotLike": lambda wanted, values: not _matches(wanted, values),
     "Bool": _same_case,
 }

@@ -13,14 +13,17 @@ from typing import Literal
 
 from components.cloud import Cloud, Statement, allow
 
-Kind = Literal["bucket", "table", "queue", "secret", "topic", "repository", "feature-group", "pipeline"]
-Access = Literal["read", "write", "send", "receive"]
+Kind = Literal[
+    "bucket", "table", "queue", "secret", "database-secret", "topic", "repository", "feature-group", "pipeline"
+]  # fmt: skip
+Access = Literal["read", "write", "send", "receive", "deliver"]
 KeyPurpose = Literal["data", "secrets", "audit"]
 
 ACTIONS: Mapping[tuple[Kind, Access], tuple[str, ...]] = {
     ("bucket", "read"): ("s3:GetObject", "s3:GetObjectVersion"),
     ("bucket", "write"): ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"),
     ("bucket", "send"): ("s3:PutObject",),
+    ("bucket", "deliver"): ("s3:PutObject", "s3:PutObjectAcl"),
     ("table", "read"): ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:DescribeTable"),
     ("table", "write"): (
         "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:DescribeTable", "dynamodb:PutItem",
@@ -30,30 +33,43 @@ ACTIONS: Mapping[tuple[Kind, Access], tuple[str, ...]] = {
         "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl",
     ),
     ("secret", "read"): ("secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"),
+    ("database-secret", "read"): ("secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"),
     ("topic", "send"): ("sns:Publish",),
     ("repository", "read"): ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"),
     ("feature-group", "read"): ("sagemaker:GetRecord", "sagemaker:BatchGetRecord"),
     ("feature-group", "write"): ("sagemaker:PutRecord", "sagemaker:GetRecord", "sagemaker:DescribeFeatureGroup"),
     ("pipeline", "send"): ("sagemaker:StartPipelineExecution", "sagemaker:DescribePipeline"),
 }  # fmt: skip
-"""Actions of each kind of access; `send` to a bucket puts objects and can neither read nor delete any."""
-LISTS: Mapping[Kind, tuple[str, ...]] = {"bucket": ("s3:ListBucket", "s3:GetBucketLocation")}
-"""Actions on the thing as a whole that go with reading or writing what is in it."""
+"""Actions of each kind of access; `send` to a bucket puts objects and can neither read nor delete any, and `deliver` is
+what AWS services ask for that put theirs."""
+LISTS: Mapping[Access, tuple[str, ...]] = {"read": ("s3:ListBucket",), "write": ("s3:ListBucket",)}
+"""Actions on a bucket as a whole that go with reading or writing what is in it; below a prefix, of that prefix only."""
+LOOKS: Mapping[Access, tuple[str, ...]] = {
+    "read": ("s3:GetBucketLocation",),
+    "write": ("s3:GetBucketLocation",),
+    "deliver": ("s3:GetBucketAcl", "s3:GetBucketLocation"),
+}
+"""Further actions on a bucket as a whole, which know of no prefix."""
 KEYS: Mapping[Kind, KeyPurpose] = {
     "bucket": "data",
     "table": "data",
     "queue": "data",
     "topic": "data",
+    "feature-group": "data",
     "secret": "secrets",
+    "database-secret": "secrets",
 }
 """The key that each kind is encrypted with."""
-_SERVICES: Mapping[Kind, str] = {
+SERVICES: Mapping[Kind, str] = {
     "bucket": "s3",
     "table": "dynamodb",
     "queue": "sqs",
     "topic": "sns",
+    "feature-group": "sagemaker",
     "secret": "secretsmanager",
+    "database-secret": "secretsmanager",
 }
+"""The service by way of which the key of each kind is used."""
 _DECRYPTS = ("kms:Decrypt",)
 _ENCRYPTS = ("kms:Decrypt", "kms:GenerateDataKey")
 
@@ -166,6 +182,12 @@ MATRIX: tuple[Identity, ...] = (
         ),
     ),
     Identity(
+        name="feature-groups",
+        service="sagemaker",
+        why="SageMaker Feature Store: copies online records into the bucket",
+        grants=(Grant(kind="bucket", name="features", access="deliver", prefix="groups/"),),
+    ),
+    Identity(
         name="schedule",
         service="scheduler",
         why="Starts the training pipeline by the clock, and when drift is found",
@@ -181,7 +203,6 @@ MATRIX: tuple[Identity, ...] = (
                 "secret",
                 "control-admin",
                 "control-replica",
-                "database-url",
                 "features-token",
                 "inference-token",
                 "ray-token",
@@ -189,6 +210,7 @@ MATRIX: tuple[Identity, ...] = (
                 "runner-token",
                 "snapshot-key",
             ),
+            Grant(kind="database-secret", name="main", access="read"),
         ),
     ),
 )
@@ -220,10 +242,13 @@ def arn(cloud: Cloud, kind: Kind, name: str) -> str:
     if kind == "secret":
         # Secrets Manager puts six characters of its own behind the name.
         return cloud.arn("secretsmanager", f"secret:{names.path('secret', name)}-??????")
+    if kind == "database-secret":
+        # RDS makes it, under an id that is not known before; `_of_grant` asks for the tag that says whose it is.
+        return cloud.arn("secretsmanager", "secret:rds!db-*")
     if kind == "repository":
         return cloud.arn("ecr", f"repository/{names.path('repository', name)}")
     if kind == "feature-group":
-        return cloud.arn("sagemaker", f"feature-group/{names.prefix}-{name}*")
+        return cloud.arn("sagemaker", f"feature-group/{names.of('sagemaker', name)}")
     return cloud.arn("sagemaker", f"pipeline/{names.of('sagemaker', name)}")
 
 
@@ -247,10 +272,24 @@ def statements(identity: Identity, cloud: Cloud, keys: Mapping[str, str]) -> lis
 def _of_grant(grant: Grant, cloud: Cloud) -> Iterator[Statement]:
     thing = arn(cloud, grant.kind, grant.name)
     resource = f"{thing}/{grant.prefix}*" if grant.kind == "bucket" else thing
-    yield allow(ACTIONS[grant.kind, grant.access], resource)
-    if grant.kind in LISTS and grant.access != "send":
-        rest = {"Condition": {"StringLike": {"s3:prefix": f"{grant.prefix}*"}}} if grant.prefix else {}
-        yield allow(LISTS[grant.kind], thing, **rest)
+    yield allow(ACTIONS[grant.kind, grant.access], resource, **_condition(conditions(grant, cloud)))
+    if grant.kind == "bucket" and grant.access in LISTS:
+        below = {"StringLike": {"s3:prefix": f"{grant.prefix}*"}} if grant.prefix else {}
+        yield allow(LISTS[grant.access], thing, **_condition(below))
+    if grant.kind == "bucket" and grant.access in LOOKS:
+        yield allow(LOOKS[grant.access], thing)
+
+
+def conditions(grant: Grant, cloud: Cloud) -> dict[str, dict[str, str]]:
+    """Conditions of a grant: operator → key → value; empty where the name of the thing says it all."""
+    if grant.kind != "database-secret":
+        return {}
+    owner = cloud.arn("rds", f"db:{cloud.names.of('database', grant.name)}")
+    return {"StringEquals": {"aws:ResourceTag/aws:rds:primaryDBInstanceArn": owner}}
+
+
+def _condition(found: dict[str, dict[str, str]]) -> dict[str, dict[str, dict[str, str]]]:
+    return {"Condition": found} if found else {}
 
 
 def _of_keys(identity: Identity, cloud: Cloud, keys: Mapping[str, str]) -> Iterator[Statement]:
@@ -259,7 +298,7 @@ def _of_keys(identity: Identity, cloud: Cloud, keys: Mapping[str, str]) -> Itera
     for grant in identity.grants:
         if grant.kind in KEYS:
             purpose = grant.key or KEYS[grant.kind]
-            needed.setdefault((purpose, grant.access in ("write", "send")), set()).add(_SERVICES[grant.kind])
+            needed.setdefault((purpose, grant.access in ("write", "send", "deliver")), set()).add(SERVICES[grant.kind])
     for (purpose, encrypts), services in sorted(needed.items()):
         via = [f"{service}.{cloud.region}.amazonaws.com" for service in sorted(services)]
         condition = {"StringEquals": {"kms:ViaService": via}}
@@ -277,8 +316,14 @@ def table() -> str:
 
 
 def _said(grant: Grant) -> str:
-    verb = {"read": "read", "write": "read and write", "send": "send to", "receive": "receive from"}[grant.access]
+    verb = {
+        "read": "read",
+        "write": "read and write",
+        "send": "send to",
+        "receive": "receive from",
+        "deliver": "deliver to",
+    }[grant.access]
     if grant.kind == "pipeline":
         verb = "start"
     where = f" below `{grant.prefix}`" if grant.prefix else ""
-    return f"{verb} {grant.kind} `{grant.name}`{where}"
+    return f"{verb} {grant.kind.replace('-', ' ')} `{grant.name}`{where}"

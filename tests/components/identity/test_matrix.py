@@ -6,7 +6,21 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from components.cloud import Cloud
-from components.identity.matrix import ACTIONS, KEYS, MATRIX, Grant, Identity, arn, identity, statements, table
+from components.identity.__main__ import PAGE, page
+from components.identity.calls import foreign, granted, sample
+from components.identity.matrix import (
+    ACTIONS,
+    KEYS,
+    MATRIX,
+    SERVICES,
+    Grant,
+    Identity,
+    arn,
+    conditions,
+    identity,
+    statements,
+    table,
+)
 from components.naming import Names
 from policies.access import Call, evaluate
 
@@ -32,14 +46,10 @@ def rendered(one: Identity) -> Mapping[str, object]:
     return {"Version": "2012-10-17", "Statement": statements(one, CLOUD, ARNS)}
 
 
-def thing(grant: Grant, cloud: Cloud = CLOUD) -> str:
-    found = arn(cloud, grant.kind, grant.name).replace("??????", "a1b2c3").replace("*", "")
-    return f"{found}/{grant.prefix}some/object" if grant.kind == "bucket" else found
-
-
 def calls(grant: Grant, cloud: Cloud = CLOUD) -> Iterator[Call]:
+    context = {key: value for keys in conditions(grant, cloud).values() for key, value in keys.items()}
     for action in ACTIONS[grant.kind, grant.access]:
-        yield Call(action, thing(grant, cloud), {})
+        yield Call(action, sample(grant, cloud), context)
 
 
 @pytest.mark.parametrize(("one", "grant"), GRANTS)
@@ -77,13 +87,12 @@ def test_keys_are_used_by_way_of_the_services_alone(one: Identity) -> None:
     for purpose in PURPOSES:
         direct = Call("kms:Decrypt", ARNS[purpose], {"kms:ViaService": "lambda.eu-central-1.amazonaws.com"})
         assert evaluate([rendered(one)], direct).outcome == "denied"
-        services = ("s3", "dynamodb", "secretsmanager", "sns", "sqs")
         outcomes = {
             evaluate(
                 [rendered(one)],
                 Call("kms:Decrypt", ARNS[purpose], {"kms:ViaService": f"{service}.eu-central-1.amazonaws.com"}),
             ).outcome
-            for service in services
+            for service in set(SERVICES.values())
         }
         assert ("allowed" in outcomes) == (purpose in needed)
 
@@ -109,3 +118,22 @@ def test_the_table_says_every_right() -> None:
 
     assert "| serving | `serving/inference` | send to bucket `captures` |" in text
     assert text.count("\n") == len(MATRIX) + 2
+
+
+@pytest.mark.parametrize("one", MATRIX, ids=lambda one: one.name)
+def test_every_granted_call_is_allowed_and_every_foreign_one_denied(one: Identity) -> None:
+    assert {evaluate([rendered(one)], call).outcome for call in granted(one, CLOUD, ARNS)} == {"allowed"}
+    assert {
+        call.action for call in foreign(one, CLOUD, ARNS) if evaluate([rendered(one)], call).outcome != "denied"
+    } == set()
+
+
+def test_the_password_of_another_database_is_denied() -> None:
+    call = next(call for call in calls(Grant(kind="database-secret", name="main", access="read"), FOREIGN))
+
+    assert evaluate([rendered(identity("secrets"))], call).outcome == "denied"
+    assert evaluate([rendered(identity("secrets"))], Call(call.action, call.resource, {})).outcome != "allowed"
+
+
+def test_the_page_in_the_docs_is_current() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m components.identity --write`"
