@@ -19,7 +19,9 @@ from components.cluster.placement import NodePoolArgs
 from components.cluster.quotas import Quota
 from components.cluster.runner import Runner, RunnerArgs
 from components.cluster.secrets import ExternalSecrets
+from components.data_aws import DataArgs, DataSection, compose_data
 from components.governance.aws import AwsRecords, AwsRecordsArgs
+from components.identity.aws import AwsIdentities, AwsIdentitiesArgs
 from components.network import Nat
 from components.network.aws import AwsNetwork, AwsNetworkArgs
 
@@ -32,6 +34,7 @@ class AwsTarget:
     records: AwsRecordsArgs
     network: NetworkSection
     cluster: ClusterSection
+    data: DataSection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,20 +112,44 @@ def compose(target: AwsTarget, parent: pulumi.Resource) -> Mapping[str, Any]:
         # Nodes that start without a way out fetch no images and never become ready.
         pulumi.ResourceOptions.merge(within, pulumi.ResourceOptions(depends_on=[network])),
     )
+    identities = AwsIdentities(
+        "identities",
+        AwsIdentitiesArgs(
+            cloud=cloud,
+            keys={purpose: records.key.arn(purpose) for purpose in ("data", "secrets", "audit")},
+            cluster=cloud.names.of("cluster", "main"),
+            cluster_made=cluster.cluster_name,
+        ),
+        within,
+    )
     on_cluster = pulumi.ResourceOptions.merge(
         within,
         pulumi.ResourceOptions(providers={"kubernetes": cluster.kubernetes}, depends_on=list(cluster.namespaces)),
     )
-    external_secrets = ExternalSecrets("external-secrets", on_cluster)
+    external_secrets = ExternalSecrets(
+        "external-secrets",
+        pulumi.ResourceOptions.merge(on_cluster, pulumi.ResourceOptions(depends_on=identities.ready("secrets"))),
+    )
+    with_secrets = pulumi.ResourceOptions.merge(on_cluster, pulumi.ResourceOptions(depends_on=[external_secrets]))
     if target.cluster.runner is not None:
-        Runner(
-            "runner",
-            RunnerArgs(cloud=cloud, url=target.cluster.runner),
-            pulumi.ResourceOptions.merge(on_cluster, pulumi.ResourceOptions(depends_on=[external_secrets])),
-        )
+        Runner("runner", RunnerArgs(cloud=cloud, url=target.cluster.runner), with_secrets)
+    data = compose_data(
+        DataArgs(
+            cloud=cloud,
+            section=target.data,
+            key=records.key,
+            identities=identities,
+            network=network,
+            network_cidr=target.network.cidr,
+            node_security_group_id=cluster.node_security_group_id,
+        ),
+        within,
+        with_secrets,
+    )
     return {
         "alarms": {"url": records.alarm_topic},
         "audit": {"url": Output.concat("s3://", records.audit_bucket)},
         "cluster": {"url": cluster.endpoint},
         "network": {"url": network.vpc_id},
+        **data.endpoints(),
     }

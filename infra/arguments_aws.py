@@ -6,7 +6,10 @@ from pathlib import Path
 
 from components.aws import AwsTarget, ClusterSection, NetworkSection
 from components.cluster.aws import SystemNodesArgs
+from components.data_aws import DataSection
 from components.governance.aws import AwsRecordsArgs
+from components.registry.aws import RegistrySection
+from components.registry.database import DatabaseSection
 from infra.cloud import cloud_of
 from infra.schedulability import namespace_quotas, node_pools, require_schedulable
 from infra.settings import Settings
@@ -41,6 +44,7 @@ def aws_target(settings: Settings, aws: Aws, *, project: Path, stack: str) -> Aw
         ),
         network=NetworkSection(**aws.network.model_dump()),
         cluster=cluster_section(aws),
+        data=data_section(settings, aws),
     )
 
 
@@ -56,4 +60,22 @@ def cluster_section(aws: Aws) -> ClusterSection:
         pools=node_pools(aws),
         quotas=namespace_quotas(aws),
         runner=stated.runner,
+    )
+
+
+def data_section(settings: Settings, aws: Aws) -> DataSection:
+    """Registry and feature store as the settings state them."""
+    registry = aws.registry
+    return DataSection(
+        training_digest=aws.images.training if aws.workloads and aws.images else None,
+        registry_username=settings.registry.username,
+        registry=RegistrySection(
+            replicas=registry.replicas,
+            database=DatabaseSection(**registry.database.model_dump()),
+            old_artifact_days=registry.old_artifact_days,
+        ),
+        images_kept=registry.images_kept,
+        feature_kind=aws.feature_store.kind,
+        feature_replicas=aws.feature_store.replicas,
+        log_days=aws.monitoring.log_days,
     )

@@ -14,6 +14,7 @@ from pulumi import Output
 from pulumi_aws import eks, iam
 
 from components.cloud import Cloud, policy, trust
+from components.cluster.pod_identity import pod_trust
 from components.component import Component
 from components.identity.matrix import MATRIX, Identity, statements
 
@@ -88,21 +89,8 @@ class AwsIdentities(Component):
 
 
 def trust_of(one: Identity, cloud: Cloud, cluster: str) -> str:
-    """Who may take a role: the pods of its service account in this cluster, or its AWS service in this account.
-
-    The session tags are those that EKS sends along (EKS user guide, "Grant Pods access to AWS resources based on
-    tags").
-    """
-    source = {"aws:SourceAccount": cloud.account}
-    if one.service is not None:
-        return trust(cloud.service(one.service), Condition={"StringEquals": source})
-    tags = {
-        "aws:RequestTag/eks-cluster-arn": cloud.arn("eks", f"cluster/{cluster}"),
-        "aws:RequestTag/kubernetes-namespace": one.namespace,
-        "aws:RequestTag/kubernetes-service-account": one.service_account,
-    }
-    return trust(
-        cloud.service("pods.eks"),
-        actions=("sts:AssumeRole", "sts:TagSession"),
-        Condition={"StringEquals": source | tags},
-    )
+    """Who may take a role: the pods of its service account in this cluster, or its AWS service in this account."""
+    if one.namespace is not None and one.service_account is not None:
+        return pod_trust(cloud, cluster, one.namespace, one.service_account)
+    assert one.service is not None
+    return trust(cloud.service(one.service), Condition={"StringEquals": {"aws:SourceAccount": cloud.account}})

@@ -82,4 +82,4 @@ def test_without_an_image_there_is_all_but_the_server(store: Callable[..., Recor
     made = store(image=None)
 
     assert not made.of_type("kubernetes:apps/v1:Deployment")
-    assert made.only(TABLE)
+    assert len(made.of_type(TABLE)) == 1
