@@ -3,8 +3,18 @@
     python -m training.registry_server --port 5000
         environment: MLOPS_DATA_DIR, MLOPS_REGISTRY_USERNAME, MLOPS_REGISTRY_PASSWORD
 
-State lies in `<data>/registry`: `mlflow.db` (SQLite) and `artifacts/`, which clients reach only through the server
-(`mlflow-artifacts:`). `GET /health` and `GET /metrics` are open, everything else asks for HTTP basic authentication,
+State lies in `<data>/registry`: `mlflow.db` (SQLite) and `artifacts/`, or where the environment says, which then needs
+no data folder:
+
+    MLOPS_REGISTRY_DATABASE                 address for SQLAlchemy without a password, such as
+                                            postgresql+psycopg://mlops@host:5432/mlops?sslmode=require
+    MLOPS_REGISTRY_DATABASE_PASSWORD_FILE   file with the password, read at every connection: it may change meanwhile
+    MLOPS_REGISTRY_ARTIFACTS                s3://bucket/prefix
+    MLOPS_REGISTRY_HOSTS                    names (host:port, by commas) under which clients reach it, besides loopback
+
+Clients reach artifacts only through the server (`mlflow-artifacts:`).
+
+`GET /health` and `GET /metrics` are open, everything else asks for HTTP basic authentication,
 which MLflow's client sends by `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`.
 
 Why not `mlflow server --app-name basic-auth`: it keeps a database of users whose admin password is set once and does
@@ -13,7 +23,7 @@ experiments where this takes 0.03 s, on two busy cores); it guards the routes th
 command stays as a second process that only waits (560 MB for both, 280 MB here); and it needs packages that MLflow does
 not bring along. Many users with rights of their own, which it has, an environment on one machine has no use for.
 
-MLflow's own protection against DNS rebinding and cross-origin requests is on, for the loopback names of the port only.
+MLflow's own protection against DNS rebinding and cross-origin requests is on, for the names that are stated only.
 Job execution (a queue with worker processes, for evaluations of language models) is off.
 """
 
@@ -22,7 +32,8 @@ import base64
 import hmac
 import os
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +124,65 @@ def _area(path: str) -> str:
     return parts[0] if parts[0] in ("health", "metrics") else "pages"
 
 
-def configure(folder: Path, port: int) -> Application:
+@dataclass(frozen=True)
+class Storage:
+    """Where the registry keeps things.
+
+    Attributes:
+        database: address for SQLAlchemy.
+        artifacts: address of the folder or bucket of the artifacts.
+        password_file: file with the password of the database; None where it needs none.
+        hosts: names under which clients reach the server, `host:port`.
+    """
+
+    database: str
+    artifacts: str
+    password_file: Path | None = None
+    hosts: tuple[str, ...] = ()
+
+
+def storage(environment: Mapping[str, str]) -> Storage:
+    """Read from the environment where things are kept.
+
+    Raises:
+        TrainingError: only one of database and artifacts is stated, or the database's address holds a password.
+    """
+    database, artifacts = environment.get("MLOPS_REGISTRY_DATABASE"), environment.get("MLOPS_REGISTRY_ARTIFACTS")
+    hosts = tuple(filter(None, environment.get("MLOPS_REGISTRY_HOSTS", "").split(",")))
+    if not database and not artifacts:
+        folder = data_directory() / "registry"
+        (folder / "artifacts").mkdir(parents=True, exist_ok=True)
+        return Storage(f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri(), hosts=hosts)
+    if not database or not artifacts:
+        raise TrainingError("MLOPS_REGISTRY_DATABASE and MLOPS_REGISTRY_ARTIFACTS go together: state both or none")
+    from sqlalchemy.engine import make_url
+
+    if make_url(database).password is not None:
+        raise TrainingError(
+            "MLOPS_REGISTRY_DATABASE holds a password: put it into a file and name that in "
+            "MLOPS_REGISTRY_DATABASE_PASSWORD_FILE"
+        )
+    file = environment.get("MLOPS_REGISTRY_DATABASE_PASSWORD_FILE")
+    return Storage(database, artifacts, Path(file) if file else None, hosts)
+
+
+def follow_password(file: Path, engine: Any = None) -> None:
+    """Let every new connection to PostgreSQL use the password that is in the file at that moment.
+
+    Args:
+        file: the file.
+        engine: whose connections; None for those of all engines, MLflow's among them.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    @event.listens_for(engine or Engine, "do_connect")
+    def connecting(dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
+        if dialect.name == "postgresql":
+            parameters["password"] = file.read_text(encoding="utf-8").strip()
+
+
+def configure(kept: Storage, port: int) -> Application:
     """Bring the database up to date and return MLflow's server application.
 
     The application reads its settings from the environment while it is imported, as MLflow's own command hands them on.
@@ -121,18 +190,18 @@ def configure(folder: Path, port: int) -> Application:
     Raises:
         TrainingError: this version of MLflow takes them under other names.
     """
-    artifacts = folder / "artifacts"
-    artifacts.mkdir(parents=True, exist_ok=True)
-    database, root = f"sqlite:///{folder / 'mlflow.db'}", "mlflow-artifacts:/"
+    if kept.password_file is not None:
+        follow_password(kept.password_file)
+    database, root = kept.database, "mlflow-artifacts:/"
     settings = {
         "BACKEND_STORE_URI_ENV_VAR": ("_MLFLOW_SERVER_FILE_STORE", database),
         "REGISTRY_STORE_URI_ENV_VAR": ("_MLFLOW_SERVER_REGISTRY_STORE", database),
         "ARTIFACT_ROOT_ENV_VAR": ("_MLFLOW_SERVER_ARTIFACT_ROOT", root),
-        "ARTIFACTS_DESTINATION_ENV_VAR": ("_MLFLOW_SERVER_ARTIFACT_DESTINATION", artifacts.as_uri()),
+        "ARTIFACTS_DESTINATION_ENV_VAR": ("_MLFLOW_SERVER_ARTIFACT_DESTINATION", kept.artifacts),
         "SERVE_ARTIFACTS_ENV_VAR": ("_MLFLOW_SERVER_SERVE_ARTIFACTS", "true"),
     }
     os.environ.update(dict(settings.values()))
-    hosts = [f"{name}:{port}" for name in ("127.0.0.1", "localhost")]
+    hosts = [f"{name}:{port}" for name in ("127.0.0.1", "localhost")] + list(kept.hosts)
     os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"] = ",".join(hosts)
     os.environ["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(f"http://{host}" for host in hosts)
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
@@ -164,7 +233,7 @@ def main() -> None:
         raise TrainingError("MLOPS_REGISTRY_USERNAME: a user name for HTTP basic authentication has no colon")
     # Nothing that the server starts needs it.
     del os.environ["MLOPS_REGISTRY_PASSWORD"]
-    application = configure(data_directory() / "registry", options.port)
+    application = configure(storage(os.environ), options.port)
     import uvicorn
 
     say(f"registry on http://{options.host}:{options.port}")

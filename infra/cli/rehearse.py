@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,10 @@ from infra.cli.context import PROJECT, Context
 from infra.cli.output import CommandFailed, out, print_json, say
 from infra.engine.environment import choose_backend
 from infra.engine.tools import ensure
+
+if TYPE_CHECKING:
+    from infra.settings import Settings
+    from infra.settings.aws import Aws
 
 _PLUGIN = re.compile(r"resource-aws-v(\d+\.\d+\.\d+)$")
 UPDATE: dict[str, Any] = {"mlops:aws": {"governance": {"costCenter": "rehearsed"}}}
@@ -69,6 +74,7 @@ def rehearse(
                 )
             },
             cluster={"endpoint": kubernetes.url, "ca": kubernetes.ca},
+            checks={"calls of every workload, judged by its policies": access_check(context.settings, settings, stack)},
             keep=keep,
             say=say,
         ).run()
@@ -87,6 +93,20 @@ def rehearse(
             f"{sum(map(len, report.left.values()))} objects that are left",
             hint="`--keep` leaves its logs in .mlops/rehearsal",
         )
+
+
+def access_check(settings: Settings, aws: Aws, stack: str) -> Callable[[Sequence[Mapping[str, Any]]], tuple[bool, str]]:
+    """Return the check that judges calls of every workload by the policies in a state."""
+    from infra.arguments_aws import cloud_of
+    from infra.rehearsal.access import judge
+
+    cloud = cloud_of(settings, aws, project=PROJECT, stack=stack)
+
+    def check(state: Sequence[Mapping[str, Any]]) -> tuple[bool, str]:
+        found = judge(state, cloud)
+        return found.ok, found.said()
+
+    return check
 
 
 def official_plugins(project: Path) -> dict[str, str]:

@@ -45,6 +45,7 @@ class Rehearsal:
         crash: Whether the plugin dies half-way through the first `up`.
         official: Installed official plugins by name, which are used instead of the stand-ins.
         more: Further providers by name: what starts each, given the rehearsal's folder, yielding its port.
+        checks: What is asked of the state of the environment that is up, by name: whether it is well, and in words.
         keep: Whether the folder stays.
         say: Told what goes on.
     """
@@ -60,6 +61,7 @@ class Rehearsal:
     official: Mapping[str, str] = field(default_factory=dict)
     more: Mapping[str, Callable[[Path], contextlib.AbstractContextManager[int]]] = field(default_factory=dict)
     cluster: Mapping[str, str] = field(default_factory=dict)
+    checks: Mapping[str, Callable[[Sequence[Mapping[str, Any]]], tuple[bool, str]]] = field(default_factory=dict)
     keep: bool = False
     say: Progress = silent
 
@@ -132,7 +134,12 @@ class _Run:
 
     def _settled(self, environment: Mapping[str, str]) -> None:
         """Phases of an environment that is up."""
-        self._made = leftovers.made(self._state())
+        state = self._state()
+        self._made = leftovers.made(state)
+        for name, check in self._rehearsal.checks.items():
+            began = time.monotonic()
+            ok, detail = check(state)
+            self._phases.append(Phase(name, ok, round(time.monotonic() - began, 1), detail=detail))
         self._phase("preview without changes", environment, "preview", "--expect-no-changes")
         if self._rehearsal.update:
             self._settings = {**self._settings, **self._rehearsal.update}

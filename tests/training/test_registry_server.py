@@ -1,9 +1,13 @@
 """The registry's guard: nothing passes without the password but its health and its metrics."""
 
 import base64
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy import create_engine
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -11,7 +15,8 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from training.registry_server import Guard
+from training.errors import TrainingError
+from training.registry_server import Guard, follow_password, storage
 
 
 def _inside(request: Request) -> PlainTextResponse:
@@ -84,3 +89,72 @@ def test_health_is_open_and_metrics_count_by_area(client: TestClient) -> None:
     assert 'registry_requests_total{area="runs",code="401"} 1.0' in text
     assert 'registry_requests_total{area="other",code="401"} 1.0' in text
     assert "anything-a-client" not in text
+
+
+DATABASE = "postgresql+psycopg://mlops@db.example:5432/mlops?sslmode=require"
+
+
+def test_without_a_word_things_are_kept_in_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_DATA_DIR", str(tmp_path))
+
+    kept = storage({})
+
+    assert kept.database == f"sqlite:///{tmp_path}/registry/mlflow.db"
+    assert kept.artifacts == (tmp_path / "registry" / "artifacts").as_uri()
+
+
+def test_database_and_bucket_need_no_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLOPS_DATA_DIR", raising=False)
+
+    kept = storage(
+        {
+            "MLOPS_REGISTRY_DATABASE": DATABASE,
+            "MLOPS_REGISTRY_ARTIFACTS": "s3://models/artifacts",
+            "MLOPS_REGISTRY_DATABASE_PASSWORD_FILE": "/run/secrets/database/password",
+            "MLOPS_REGISTRY_HOSTS": "registry.registry.svc:5000",
+        }
+    )
+
+    assert (kept.database, kept.artifacts) == (DATABASE, "s3://models/artifacts")
+    assert kept.password_file == Path("/run/secrets/database/password")
+    assert kept.hosts == ("registry.registry.svc:5000",)
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ({"MLOPS_REGISTRY_DATABASE": DATABASE}, "go together"),
+        ({"MLOPS_REGISTRY_ARTIFACTS": "s3://models"}, "go together"),
+        (
+            {
+                "MLOPS_REGISTRY_DATABASE": DATABASE.replace("mlops@", "mlops:secret@"),
+                "MLOPS_REGISTRY_ARTIFACTS": "s3://models",
+            },
+            "PASSWORD_FILE",
+        ),
+    ],
+)
+def test_half_a_storage_or_a_password_in_an_address_is_refused(stated: dict[str, str], words: str) -> None:
+    with pytest.raises(TrainingError, match=words) as refused:
+        storage(stated)
+    assert "secret@" not in str(refused.value)
+
+
+def test_a_changed_password_is_used_by_the_next_connection(tmp_path: Path) -> None:
+    given: list[str] = []
+
+    def connect(*_: object, **parameters: str) -> None:
+        given.append(parameters["password"])
+        raise psycopg.OperationalError("nobody is there")
+
+    engine = create_engine(DATABASE)
+    engine.dialect.loaded_dbapi = SimpleNamespace(connect=connect, Error=psycopg.Error)  # type: ignore[misc]
+    file = tmp_path / "password"
+    follow_password(file, engine)
+
+    for password in ("first", "second"):
+        file.write_text(f"{password}\n")
+        with pytest.raises(Exception, match="nobody is there"):
+            engine.connect()
+
+    assert given == ["first", "second"]
