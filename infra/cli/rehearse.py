@@ -97,7 +97,7 @@ def rehearse(
 
 def access_check(settings: Settings, aws: Aws, stack: str) -> Callable[[Sequence[Mapping[str, Any]]], tuple[bool, str]]:
     """Return the check that judges calls of every workload by the policies in a state."""
-    from infra.arguments_aws import cloud_of
+    from infra.cloud import cloud_of
     from infra.rehearsal.access import judge
 
     cloud = cloud_of(settings, aws, project=PROJECT, stack=stack)
