@@ -148,7 +148,7 @@ def test_a_changed_password_is_used_by_the_next_connection(tmp_path: Path) -> No
         raise psycopg.OperationalError("nobody is there")
 
     engine = create_engine(DATABASE)
-    engine.dialect.loaded_dbapi = SimpleNamespace(connect=connect, Error=psycopg.Error)  # type: ignore[misc]
+    engine.dialect.loaded_dbapi = SimpleNamespace(connect=connect, Error=psycopg.Error)
     file = tmp_path / "password"
     follow_password(file, engine)
 
