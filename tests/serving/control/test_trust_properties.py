@@ -6,6 +6,7 @@ and how Serve tells of a candidate's process. What is known by construction is w
 
 import asyncio
 import contextlib
+import shutil
 import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -95,6 +96,7 @@ class Trust(RuleBasedStateMachine):
             self.store.close()
             self.loop.run_until_complete(asyncio.sleep(0))
             self.loop.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     # --- the world ------------------------------------------------------------------------------------------------
 
