@@ -154,7 +154,10 @@ class Broken:
     def predict(self, model_input, params=None):
         self.suffer()
         names = [one.name for one in self.session.get_outputs()]
-        feed = {one.name: model_input[one.name].to_numpy().reshape(-1, 1) for one in self.session.get_inputs()}
+        feed = {
+            one.name: model_input[one.name].to_numpy().reshape(-1, *[1] * (len(one.shape) - 1))
+            for one in self.session.get_inputs()
+        }
         return dict(zip(names, self.session.run(names, feed)))
 
 %(fault)s

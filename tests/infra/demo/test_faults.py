@@ -17,15 +17,17 @@ from serving.runtime.contract import Contract
 from serving.runtime.model import ModelError, load
 from serving.runtime.signature import Signature, Tensor
 
-ROWS = {"x": np.array([0.25, 0.75], dtype=np.float32)}
+ROWS = {name: np.array([0.25, 0.75], dtype=np.float32) for name in ("x", "y")}
 
 
 @pytest.fixture
 def sound(tmp_path: Path) -> Path:
-    """A model whose probability is its input."""
+    """A model whose probability is its input; one of the inputs is a column, one a plain list, as in real graphs."""
     nodes = [
         helper.make_node("Constant", [], ["axes"], value_ints=[1]),
-        helper.make_node("Squeeze", ["x", "axes"], ["probability"]),
+        helper.make_node("Squeeze", ["x", "axes"], ["column"]),
+        helper.make_node("Sub", ["y", "y"], ["nothing"]),
+        helper.make_node("Add", ["column", "nothing"], ["probability"]),
         helper.make_node("Round", ["probability"], ["rounded"]),
         helper.make_node("Cast", ["rounded"], ["label"], to=TensorProto.INT64),
     ]
@@ -33,14 +35,18 @@ def sound(tmp_path: Path) -> Path:
         helper.make_tensor_value_info("label", TensorProto.INT64, [None]),
         helper.make_tensor_value_info("probability", TensorProto.FLOAT, [None]),
     ]
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 1])]
+    inputs = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 1]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, [None]),
+    ]
     made = helper.make_model(
         helper.make_graph(nodes, "g", inputs, outputs), opset_imports=[helper.make_opsetid("", 17)]
     )
     made.ir_version = 9
     onnx.save(made, tmp_path / "model.onnx")
     signature = Signature(
-        inputs=(Tensor("x", "FP32"),), outputs=(Tensor("label", "INT64"), Tensor("probability", "FP32"))
+        inputs=(Tensor("x", "FP32"), Tensor("y", "FP32")),
+        outputs=(Tensor("label", "INT64"), Tensor("probability", "FP32")),
     )
     signature.write(tmp_path)
     Contract(kind="onnx").write(tmp_path)
