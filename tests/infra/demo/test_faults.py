@@ -133,7 +133,8 @@ def test_leaking_model_answers_until_it_is_killed(sound: Path) -> None:
     # In a process of its own: it is going to die.
     program = (
         "import sys, numpy as np; from serving.runtime.model import load; model = load(sys.argv[1])\n"
-        "for _ in range(200): print(model.predict({'x': np.array([0.25], np.float32)})['label'][0], flush=True)"
+        "row = dict.fromkeys('xy', np.array([0.25], np.float32))\n"
+        "for _ in range(200): print(model.predict(row)['label'][0], flush=True)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(sound)], capture_output=True, text=True, check=False, timeout=120
