@@ -10,7 +10,10 @@ from collections.abc import Iterator, Sequence
 
 from components.cluster.placement import POOL_LABEL, SYSTEM_POOL, SYSTEM_TAINT, NodePoolArgs
 from components.cluster.quotas import Quota, quotas
-from components.sizes import DAEMONS, FEATURES, MLFLOW, OPERATOR, PROMETHEUS
+from components.feature_store import kubernetes as feature_store
+from components.registry import kubernetes as registry
+from components.sizes import DAEMONS, OPERATOR, PROMETHEUS
+from components.workload import Resources
 from infra.settings import SettingsError
 from infra.settings.aws import Aws, Size
 from infra.settings.problems import Problem
@@ -86,8 +89,8 @@ def workloads(aws: Aws) -> Iterator[Workload]:
     if aws.pipelines.runner == "ray" and aws.pipelines.pool is not None:
         yield _in_pool("ray-training", "training", aws.pipelines.size, 1, pools[aws.pipelines.pool])
     servers: Sequence[tuple[str, str, Capacity, int]] = (
-        ("mlflow", "registry", MLFLOW, aws.registry.replicas),
-        ("features", "feature-store", FEATURES, aws.feature_store.replicas),
+        (registry.SERVER, registry.NAMESPACE, _size(registry.SIZE), aws.registry.replicas),
+        (feature_store.SERVER, feature_store.NAMESPACE, _size(feature_store.SIZE), aws.feature_store.replicas),
         ("prometheus", "monitoring", PROMETHEUS, 1),
     )
     for name, namespace, size, replicas in servers:
@@ -117,7 +120,7 @@ def _pool(pool: NodePoolArgs) -> Pool:
     )
 
 
-def _size(size: Size) -> Capacity:
+def _size(size: Size | Resources) -> Capacity:
     return Capacity(cpus=size.cpus, memory_mib=size.memory_gib * _GIB, gpus=size.gpus)
 
 
