@@ -174,15 +174,26 @@ def sampled(seen: dict[str, Any]) -> bool:
     return bool(counts["compared"] >= 1 and counts["requests"] + counts["shed"] >= 50)
 
 
+def copied(platform: Platform, kind: str) -> dict[str, Any]:
+    """Register a copy of the trained model, broken as said, and have it approved."""
+    checkout, stack = platform.checkout, ("--stack", platform.checkout.stack)
+    python = checkout.root / ".mlops" / "venv" / "bin" / "python"
+    made = subprocess.run(
+        [str(python), "-m", "benchmarks.faults", *stack, "--model", MODEL, "--kind", kind],
+        cwd=checkout.root, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr[-3000:]
+    version: dict[str, Any] = json.loads(made.stdout.splitlines()[-1])
+    checkout.run("release", "propose", MODEL, "--version", version["version"], *stack)
+    checkout.run("release", "approve", MODEL, "--version", version["version"], *stack)
+    return version
+
+
 def test_shadow_sees_what_stable_answers_and_users_see_nothing_of_it(canary: Platform) -> None:
     checkout, stack = canary.checkout, ("--stack", canary.checkout.stack)
-    before, seen = served(canary)[MODEL], rollout(canary)
-    (version,) = [one["version"] for one in seen["proven"] if one["digest"] != before["digest"]][-1:]
-    checkout.run("release", "propose", MODEL, "--version", version, *stack)
-    checkout.run("release", "approve", MODEL, "--version", version, *stack)
-    checkout.run("release", "propose", MODEL, "--version", before["version"], *stack)
-    checkout.run("release", "approve", MODEL, "--version", before["version"], *stack)
-    state(canary, version=before["version"], shadows=[{"version": version, "sample": 50}])
+    version = copied(canary, "none")["version"]
+    state(canary, shadows=[{"version": version, "sample": 50}])
+
     with Users(canary, MODEL) as users:
         done = up(canary)
         assert done.returncode == 0, done.stderr[-3000:]
@@ -191,7 +202,7 @@ def test_shadow_sees_what_stable_answers_and_users_see_nothing_of_it(canary: Pla
     (shadow,) = shown["shadows"]
     assert (shadow["version"], shadow["sample"], shadow["state"]) == (version, 50, "ready")
     assert shadow["counts"]["errors"] == shadow["counts"]["invalid"] == 0
-    assert served(canary)[MODEL] == before
+    assert served(canary)[MODEL]["version"] != version
     assert set(users.answers) == {"200"}, users.answers
     told = checkout.run("release", "status", MODEL, *stack).stdout
     assert f"shadow {version}, 50 % of the requests: ready" in told
@@ -204,15 +215,7 @@ def test_shadow_sees_what_stable_answers_and_users_see_nothing_of_it(canary: Pla
 def test_candidate_that_errs_is_rolled_back_and_quarantined(canary: Platform) -> None:
     checkout, stack = canary.checkout, ("--stack", canary.checkout.stack)
     before = served(canary)[MODEL]
-    python = checkout.root / ".mlops" / "venv" / "bin" / "python"
-    made = subprocess.run(
-        [str(python), "-m", "benchmarks.faults", *stack, "--model", MODEL, "--kind", "errors"],
-        cwd=checkout.root, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr[-3000:]
-    broken = json.loads(made.stdout.splitlines()[-1])
-    checkout.run("release", "propose", MODEL, "--version", broken["version"], *stack)
-    checkout.run("release", "approve", MODEL, "--version", broken["version"], *stack)
+    broken = copied(canary, "errors")
     state(canary, version=broken["version"])
 
     with Users(canary, MODEL) as users:
