@@ -171,7 +171,7 @@ def _rows(section: type[BaseModel], schema: Mapping[str, Any]) -> Iterator[str]:
         if section is Settings and default == "`null`":
             default = "none"
         words = allowed(node["properties"][str(field.alias)]).replace("|", "\\|")
-        words = re.sub(r"matches (\S+?)(,|$| or )", r"matches `\1`\2", words)  # a pattern as code, not as prose
+        words = re.sub(r"matches (\^.+?\$)(?=$|, | or )", r"matches `\1`", words)  # a pattern as code, not as prose
         meaning = " ".join((field.description or "").split())
         taken = f" Takes {PORTS_TAKEN[name]} ports." if name in PORTS_TAKEN and "ports" not in meaning else ""
         yield f"| `{field.alias}` | {words} | {default} | {meaning}{taken} |"
