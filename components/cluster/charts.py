@@ -68,7 +68,10 @@ CHARTS: Mapping[str, Chart] = {
         name="oci://ghcr.io/actions/actions-runner-controller-charts/gha-runner-scale-set", version="0.13.0"
     ),
 }
-"""By the name of the release. The chart of Envoy Gateway brings the definitions of the Gateway API as well."""
+"""By the name of the release."""
+GATEWAY_API = "1.4.1"
+"""Version of the Gateway API whose definitions the chart of Envoy Gateway brings. It brings the experimental ones;
+rehearsals judge by the standard ones, so that nothing of ours depends on an experiment."""
 
 SYSTEM_TOLERATIONS: Sequence[Mapping[str, str]] = ({"key": "CriticalAddonsOnly", "operator": "Exists"},)
 """What lets a pod onto the system nodes."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.cluster.charts import CHARTS
+from components.cluster.charts import CHARTS, GATEWAY_API
 
 MODULES = dict(
     re.findall(
@@ -26,3 +26,7 @@ def test_a_chart_installs_the_definitions_that_our_resources_are_judged_by(name:
 
 def test_karpenter_and_its_definitions_come_together() -> None:
     assert CHARTS["karpenter"].version == CHARTS["karpenter-crd"].version
+
+
+def test_the_gateway_api_is_the_one_that_the_gateway_brings() -> None:
+    assert MODULES["sigs.k8s.io/gateway-api"] == GATEWAY_API
