@@ -28,6 +28,7 @@ LIMITS = {
     "rule": 64,
     "alarm": 255,
     "sagemaker": 63,
+    "pipeline": 256,
     "secret": 512,
     "log-group": 512,
     "parameter-group": 255,

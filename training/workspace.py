@@ -51,10 +51,17 @@ def data_directory() -> Path:
 def earlier_result(variable: str, what: str) -> dict[str, Any] | None:
     """Return the result of an earlier job, handed on as JSON in an environment variable; None where it is empty.
 
+    A value `@PATH` names a file that holds the JSON, where jobs hand over files instead of variables.
+
     Raises:
-        TrainingError: the value is not a JSON object.
+        TrainingError: the value is not a JSON object, or the file cannot be read.
     """
     text = os.environ.get(variable, "").strip()
+    if text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise TrainingError(f"{variable}: {text[1:]} cannot be read: {error}") from None
     if not text or text == "null":
         return None
     try:

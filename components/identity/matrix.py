@@ -190,7 +190,13 @@ MATRIX: tuple[Identity, ...] = (
     Identity(
         name="schedule",
         service="scheduler",
-        why="Starts the training pipeline by the clock, and when drift is found",
+        why="Starts the training pipelines by the clock",
+        grants=(Grant(kind="pipeline", name="training", access="send"),),
+    ),
+    Identity(
+        name="drift",
+        service="events",
+        why="Starts the training pipeline of a model whose drift is told",
         grants=(Grant(kind="pipeline", name="training", access="send"),),
     ),
     Identity(
@@ -249,7 +255,8 @@ def arn(cloud: Cloud, kind: Kind, name: str) -> str:
         return cloud.arn("ecr", f"repository/{names.path('repository', name)}")
     if kind == "feature-group":
         return cloud.arn("sagemaker", f"feature-group/{names.of('sagemaker', name)}")
-    return cloud.arn("sagemaker", f"pipeline/{names.of('sagemaker', name)}")
+    # One a model, see `components.pipelines.definitions.pipeline_name`; those names are never cut.
+    return cloud.arn("sagemaker", f"pipeline/{names.prefix}-{name}-*")
 
 
 def statements(identity: Identity, cloud: Cloud, keys: Mapping[str, str]) -> list[Statement]:

@@ -53,6 +53,16 @@ def test_malformed_result_of_an_earlier_job_is_an_error(monkeypatch: pytest.Monk
         earlier_result("MLOPS_INGEST", "ingest")
 
 
+def test_result_of_an_earlier_job_may_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "result.json").write_text('{"model": "flight"}\n')
+    monkeypatch.setenv("MLOPS_INGEST", f"@{tmp_path}/result.json")
+    assert earlier_result("MLOPS_INGEST", "ingest") == {"model": "flight"}
+
+    monkeypatch.setenv("MLOPS_INGEST", f"@{tmp_path}/gone.json")
+    with pytest.raises(TrainingError, match=r"MLOPS_INGEST: .*gone.json cannot be read"):
+        earlier_result("MLOPS_INGEST", "ingest")
+
+
 def test_data_folder_must_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLOPS_DATA_DIR", raising=False)
     with pytest.raises(TrainingError, match="MLOPS_DATA_DIR is not set"):

@@ -1,9 +1,11 @@
 """Run a command with variables from a file: how a Ray job gets secrets that Ray must not show.
 
     python -m training.pipelines.secret_environment FILE -- COMMAND…
+    python -m training.pipelines.secret_environment secretsmanager:SECRET:NAME -- COMMAND…
 
 Ray shows a job's command and environment to everybody who sees its dashboard; this command names a file only, which
-none but its owner can read. The file has a line `NAME=value` each; empty lines and lines with `#` first do not count.
+none but its owner can read, or a secret of AWS Secrets Manager, which becomes the variable NAME. The file has a line
+`NAME=value` each; empty lines and lines with `#` first do not count.
 """
 
 import os
@@ -13,6 +15,8 @@ from pathlib import Path
 
 from training.errors import TrainingError
 from training.workspace import run
+
+_SECRETS_MANAGER = "secretsmanager:"
 
 
 def parse(text: str, where: str) -> dict[str, str]:
@@ -32,16 +36,40 @@ def parse(text: str, where: str) -> dict[str, str]:
     return variables
 
 
+def variables_of(source: str) -> dict[str, str]:
+    """Read the variables of a file, or one from Secrets Manager.
+
+    Raises:
+        TrainingError: what cannot be read; never a value.
+    """
+    if source.startswith(_SECRETS_MANAGER):
+        secret, _, name = source.removeprefix(_SECRETS_MANAGER).rpartition(":")
+        if not secret or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise TrainingError(f"{source} is not {_SECRETS_MANAGER}SECRET:NAME")
+        return {name: _secret(secret)}
+    try:
+        text = Path(source).read_text(encoding="utf-8")
+    except OSError as error:
+        raise TrainingError(f"{source}: cannot be read: {error.strerror or error}") from error
+    return parse(text, source)
+
+
+def _secret(secret: str) -> str:
+    import boto3  # only where jobs run on AWS
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return str(boto3.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"])
+    except (BotoCoreError, ClientError, KeyError) as error:
+        raise TrainingError(f"secret {secret} cannot be read: {error}") from None
+
+
 def main() -> None:
     """Become the command."""
     arguments = sys.argv[1:]
     if len(arguments) < 3 or arguments[1] != "--":
         raise TrainingError("usage: python -m training.pipelines.secret_environment FILE -- COMMAND…")
-    try:
-        text = Path(arguments[0]).read_text(encoding="utf-8")
-    except OSError as error:
-        raise TrainingError(f"{arguments[0]}: cannot be read: {error.strerror or error}") from error
-    os.environ.update(parse(text, arguments[0]))
+    os.environ.update(variables_of(arguments[0]))
     sys.stdout.flush()
     os.execvp(arguments[2], arguments[2:])  # noqa: S606 - that is its purpose
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from training.errors import TrainingError
-from training.pipelines.secret_environment import parse
+from training.pipelines.secret_environment import parse, variables_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -21,6 +21,28 @@ def test_bad_line_is_named_without_its_value(line: str) -> None:
     with pytest.raises(TrainingError, match="f: line 2 is not NAME=value") as error:
         parse(f"A=1\n{line}\n", "f")
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_secret_of_the_cloud_becomes_a_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import boto3
+    from moto import mock_aws
+
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    with mock_aws():
+        boto3.client("secretsmanager").create_secret(Name="acme/prod/registry-password", SecretString="hidden")
+
+        assert variables_of("secretsmanager:acme/prod/registry-password:TOP") == {"TOP": "hidden"}
+        with pytest.raises(TrainingError, match="secret acme/other cannot be read"):
+            variables_of("secretsmanager:acme/other:TOP")
+
+
+@pytest.mark.parametrize("source", ["secretsmanager:name", "secretsmanager::TOP", "secretsmanager:name:1X"])
+def test_secret_without_a_variable_is_refused(source: str) -> None:
+    with pytest.raises(TrainingError, match="is not secretsmanager:SECRET:NAME"):
+        variables_of(source)
 
 
 def test_command_gets_the_variables(tmp_path: Path) -> None:

@@ -1,0 +1,194 @@
+"""SageMaker pipelines of models: what they are, as a description, and their definitions, rendered once per content.
+
+What only the account knows (ids of subnets, the key) is not known in a preview. A description therefore holds marks in
+their places, which `filled` replaces in the finished definition, so that rendering waits for nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from components.cloud import Cloud
+from components.models import Model, states_online_features
+
+RENDERER = Path(__file__).with_name("render.py")
+CACHE = Path(".mlops") / "pipelines"
+WORK = "/opt/ml/processing"
+KEY, SECURITY_GROUP, TRACKING = "mark:key", "mark:security-group", "mark:tracking"
+_RENDER_SECONDS = 180.0
+
+
+class RenderingError(Exception):
+    """The SageMaker SDK refused a description."""
+
+
+def subnet(number: int) -> str:
+    """Mark of a subnet."""
+    return f"mark:subnet-{number}"
+
+
+def description(
+    cloud: Cloud,
+    model: Model,
+    *,
+    image: str,
+    instance_type: str,
+    max_hours: float,
+    subnets: int,
+    environment: Mapping[str, str],
+    password_secret: str,
+) -> dict[str, Any]:
+    """What the pipeline of a model is.
+
+    Args:
+        cloud: the environment.
+        model: the model.
+        image: training image by digest.
+        instance_type: default size of the machines.
+        max_hours: bound of each step.
+        subnets: how many subnets the steps may run in.
+        environment: variables of all steps; no secrets.
+        password_secret: name of the secret that holds the registry's password.
+    """
+    names = cloud.names
+    common = {**environment, "MLOPS_DATA_DIR": f"{WORK}/data", "MLOPS_JOB_RESULT": f"{WORK}/result/result.json"}
+    folder = f"--folder={model.folder}"
+    ingested = {"MLOPS_INGEST": f"@{WORK}/ingest/result.json"}
+    snapshots, result = ("snapshots", "snapshots", "data/snapshots"), ("ingest", "ingest", "ingest")
+    features = ("features", "features", "data/feature_store")
+    steps = [
+        _step("ingest", _module("training.pipelines.ingest", folder), common, outputs=[snapshots]),
+    ]
+    inputs = [snapshots, result]
+    earlier = dict(ingested)
+    if states_online_features(cloud.project, model.folder):
+        command = _module("training.pipelines.materialize", folder)
+        steps.append(_step("materialize", command, common | ingested, inputs=inputs, outputs=[features]))
+        inputs = [*inputs, features, ("materialize", "materialize", "materialize")]
+        earlier["MLOPS_MATERIALIZE"] = f"@{WORK}/materialize/result.json"
+    assignments = [f"--param={name}={_text(value)}" for name, value in sorted(model.params.items())]
+    train = _module("training.pipelines.train", folder, *assignments)
+    secret = f"secretsmanager:{password_secret}:MLFLOW_TRACKING_PASSWORD"
+    train = _module("training.pipelines.secret_environment", secret, "--", *train)
+    steps.append(
+        _step("train", train, common | earlier | {"MLFLOW_TRACKING_URI": TRACKING}, inputs=inputs, seeded=True)
+    )
+    return {
+        "name": pipeline_name(cloud, model),
+        "region": cloud.region,
+        "bucket": names.bucket("data"),
+        "role": training_role(cloud),
+        "image": image,
+        "instanceType": instance_type,
+        "seed": model.seed,
+        "volumeGib": 30,
+        "maxSeconds": round(max_hours * 3600),
+        "key": KEY,
+        "subnets": [subnet(number) for number in range(subnets)],
+        "securityGroups": [SECURITY_GROUP],
+        "steps": steps,
+    }
+
+
+def _module(module: str, *arguments: str) -> list[str]:
+    return ["python", "-m", module, *arguments]
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _step(
+    name: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    inputs: Sequence[tuple[str, str, str]] = (),
+    outputs: Sequence[tuple[str, str, str]] = (),
+    seeded: bool = False,
+) -> dict[str, Any]:
+    """A step: inputs and outputs are names, places below the execution's folder, and paths below the work folder."""
+    return {
+        "name": name,
+        "command": list(command),
+        "environment": dict(environment),
+        "inputs": [list(one) for one in inputs],
+        "outputs": [list(one) for one in (*outputs, ("result", name, "result"))],
+        "seeded": seeded,
+    }
+
+
+def pipeline_name(cloud: Cloud, model: Model) -> str:
+    """Name of a model's pipeline; `components.identity.matrix` names all of them by its beginning."""
+    return cloud.names.of("pipeline", f"training-{model.name}")
+
+
+def training_role(cloud: Cloud) -> str:
+    """ARN of the role that steps run as."""
+    return cloud.arn("iam", f"role/{cloud.names.of('role', 'training')}", region=False)
+
+
+def definition(project: Path, described: Mapping[str, Any]) -> str:
+    """Return the definition of a pipeline, rendered now or kept from the last time the same was asked for.
+
+    Raises:
+        RenderingError: the SDK refused.
+    """
+    text = json.dumps(described, sort_keys=True)
+    made_by = f"{importlib.metadata.version('sagemaker')}\0{RENDERER.read_text('utf-8')}"
+    digest = hashlib.sha256(f"{made_by}\0{text}".encode()).hexdigest()[:32]
+    kept = project / CACHE / f"{digest}.json"
+    if not kept.exists():
+        rendered = _render(text)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        draft = kept.with_suffix(f".{os.getpid()}")
+        draft.write_text(rendered, "utf-8")
+        draft.replace(kept)
+    return kept.read_text("utf-8")
+
+
+def _render(text: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", str(RENDERER)],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=_RENDER_SECONDS,
+            env=environment,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise RenderingError(f"the SageMaker SDK gave no definition within {_RENDER_SECONDS:.0f} s") from None
+    if done.returncode != 0:
+        last = "\n".join(done.stderr.strip().splitlines()[-5:])
+        raise RenderingError(f"the SageMaker SDK refused the pipeline {json.loads(text)['name']}:\n{last}")
+    try:
+        json.loads(done.stdout)
+    except ValueError:
+        raise RenderingError(
+            f"the SageMaker SDK gave no definition of the pipeline {json.loads(text)['name']}"
+        ) from None
+    return done.stdout
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """A definition with its marks replaced.
+
+    Raises:
+        RenderingError: a mark has no value.
+    """
+    for mark, value in sorted(values.items(), reverse=True):  # of subnet-10 and subnet-1 the longer first
+        text = text.replace(f'"{mark}"', json.dumps(value))
+    if '"mark:' in text:
+        raise RenderingError(f"a mark of the definition has no value: {text[text.index(chr(34) + 'mark:') :][:40]}")
+    return text
