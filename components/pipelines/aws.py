@@ -161,7 +161,8 @@ class SageMakerPipelines(Component):
         if model.schedule is not None:
             self._schedule(model, pipeline)
         self._on_drift(model, pipeline)
-        return pipeline.arn
+        arn: Output[str] = pipeline.arn
+        return arn
 
     def _schedule(self, model: Model, pipeline: sagemaker.Pipeline) -> None:
         assert model.schedule is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from croniter import croniter
 
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
@@ -31,5 +33,5 @@ def expression(cron: str) -> str:
     return f"cron({_listed(minute)} {_listed(hour)} {days} {_listed(month)} {weekdays} *)"
 
 
-def _listed(values: list[int | str]) -> str:
+def _listed(values: Sequence[int | str]) -> str:
     return ",".join(map(str, values))

@@ -49,7 +49,7 @@ def rendered(description: dict[str, Any]) -> str:
     def at(*path: str) -> Any:
         return Join(on="/", values=[*root, *path])
 
-    steps = []
+    steps: list[Any] = []
     for step in description["steps"]:
         arguments = ["--seed", seed] if step["seeded"] else None
         steps.append(processing_step(description, step, session, size, arguments, at, steps))

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,7 @@ def test_a_definition_is_taken_by_the_api_and_holds_no_secret(
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Renders without the SDK: gives the description back; holds what it was asked."""
     asked: list[str] = []
 
