@@ -1,5 +1,11 @@
 """The Feast repository of an environment: `data/feature_store` with Parquet files offline and SQLite online.
 
+On AWS the environment says where they are kept instead, and the folder is only what a job works in:
+
+    MLOPS_FEATURES_BUCKET   bucket of the offline files (`offline/…`) and of Feast's registry (`registry/…`)
+    MLOPS_FEATURES_TABLE    DynamoDB table of online features, or
+    MLOPS_FEATURES_GROUP    SageMaker feature group of online features
+
 All models of an environment share it; each applies its own entities, views and service and leaves the others alone.
 Views have no time to live: freshness is a matter of monitoring, and data from the past (as in the examples) would
 otherwise never be served.
@@ -7,6 +13,7 @@ otherwise never be served.
 
 import contextlib
 import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,19 +28,40 @@ if TYPE_CHECKING:
 
 PROJECT = "mlops"
 _CONFIG = """\
-# Written by training.features.store; the same for every environment.
+# Written by training.features.store.
 project: mlops
 provider: local
 registry:
-  path: registry.db
+  path: {registry}
   cache_ttl_seconds: 30
 offline_store:
   type: dask
 online_store:
-  type: sqlite
-  path: online.db
+  type: {kind}
+  {place}
 entity_key_serialization_version: 3
 """
+_OURS = "training.features.aws"
+
+
+def configuration(environment: Mapping[str, str]) -> str:
+    """Return Feast's configuration.
+
+    Raises:
+        TrainingError: a bucket is stated without a place for online features, or with two.
+    """
+    bucket = environment.get("MLOPS_FEATURES_BUCKET")
+    table, group = environment.get("MLOPS_FEATURES_TABLE"), environment.get("MLOPS_FEATURES_GROUP")
+    if not bucket and not table and not group:
+        return _CONFIG.format(registry="registry.db", kind="sqlite", place="path: online.db")
+    if not bucket or bool(table) == bool(group):
+        raise TrainingError(
+            "MLOPS_FEATURES_BUCKET goes together with one of MLOPS_FEATURES_TABLE and MLOPS_FEATURES_GROUP"
+        )
+    registry = f"s3://{bucket}/registry/registry.db\n  registry_store_type: {_OURS}.BucketRegistryStore"
+    if table:
+        return _CONFIG.format(registry=registry, kind=f"{_OURS}.TableOnlineStore", place=f"table: {table}")
+    return _CONFIG.format(registry=registry, kind=f"{_OURS}.GroupOnlineStore", place=f"group: {group}")
 
 
 def repository(data: Path) -> Path:
@@ -50,9 +78,9 @@ def open_store(folder: Path) -> Any:
     quieten()
     from feast import FeatureStore
 
-    config = folder / "feature_store.yaml"
-    if not config.is_file() or config.read_text(encoding="utf-8") != _CONFIG:
-        write_atomically(config, _CONFIG.encode())
+    config, text = folder / "feature_store.yaml", configuration(os.environ)
+    if not config.is_file() or config.read_text(encoding="utf-8") != text:
+        write_atomically(config, text.encode())
     return FeatureStore(repo_path=str(folder))
 
 
@@ -82,7 +110,33 @@ def write_offline(folder: Path, model: str, view: FeatureView, rows: "pd.DataFra
     rows.to_parquet(buffer, index=False, compression="zstd")
     path = offline_file(folder, model, view.name)
     write_atomically(path, buffer.getvalue())
+    if bucket := os.environ.get("MLOPS_FEATURES_BUCKET"):
+        _s3().put_object(Bucket=bucket, Key=_object(folder, path), Body=buffer.getvalue())
     return path
+
+
+def _object(folder: Path, path: Path) -> str:
+    """Return the key of an offline file in the bucket."""
+    return path.relative_to(folder).as_posix()
+
+
+def _s3() -> Any:
+    from training.features.aws import client
+
+    return client("s3")
+
+
+def _fetch(bucket: str, folder: Path, path: Path) -> None:
+    """Bring an offline file from the bucket into the folder; nothing happens where there is none."""
+    from botocore.exceptions import ClientError
+
+    try:
+        answer = _s3().get_object(Bucket=bucket, Key=_object(folder, path))
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchKey":
+            raise
+        return
+    write_atomically(path, answer["Body"].read())
 
 
 def read_offline(folder: Path, spec: ModelSpec) -> "dict[str, pd.DataFrame]":
@@ -96,6 +150,8 @@ def read_offline(folder: Path, spec: ModelSpec) -> "dict[str, pd.DataFrame]":
     views = {}
     for view in spec.online.views if spec.online else ():
         path = offline_file(folder, spec.name, view.name)
+        if bucket := os.environ.get("MLOPS_FEATURES_BUCKET"):
+            _fetch(bucket, folder, path)
         if not path.is_file():
             raise TrainingError(f"{path}: no such file; materialize the features of {spec.name} first")
         views[view.name] = pd.read_parquet(path)
