@@ -76,6 +76,7 @@ def open_store(folder: Path) -> Any:
         A feast.FeatureStore.
     """
     quieten()
+    import prometheus_client  # noqa: F401 - before Feast, which else has it keep all metrics in files of the process
     from feast import FeatureStore
 
     config, text = folder / "feature_store.yaml", configuration(os.environ)
