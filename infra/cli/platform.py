@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from infra.cli import inspect
+from infra.cli import inspect, remote
 from infra.cli.context import DEFAULT_STACK, PROJECT, Context
 from infra.cli.output import CommandFailed, out, print_json, print_table, say
 from infra.engine.tools import ensure
@@ -28,8 +28,16 @@ def up(stack: StackArgument = DEFAULT_STACK, as_json: JsonOption = False) -> Non
     context = Context(stack)
     context.settings  # noqa: B018 - a bad setting stops here, before anything is touched
     ensure("pulumi", say)
-    ensure("prometheus", say)
+    if context.settings.target == "local":
+        ensure("prometheus", say)
     context.engine.up()
+    if context.settings.aws is not None:
+        found = remote.document(context, context.settings.aws)
+        if as_json:
+            print_json(found)
+        else:
+            _print_remote(found)
+        return
     if as_json:
         print_json(inspect.document(context))
         return
@@ -62,13 +70,32 @@ def down(
 
 def status(stack: StackArgument = DEFAULT_STACK, as_json: JsonOption = False) -> None:
     """Show what runs, which versions are served, and the pages to open. Exit code 1 when something is not well."""
-    document = inspect.document(Context(stack))
+    context = Context(stack)
+    if context.settings.aws is not None:
+        found = remote.document(context, context.settings.aws)
+        if as_json:
+            print_json(found)
+        else:
+            _print_remote(found)
+        return
+    document = inspect.document(context)
     if as_json:
         print_json(document)
     else:
         _print_status(document)
     if not document["ok"]:
         raise CommandFailed(f"stack {stack}: {'; '.join(document['problems'])}", hint=f"`./mlops up {stack}` mends it")
+
+
+def _print_remote(found: dict[str, Any]) -> None:
+    print_table(
+        f"Stack {found['stack']} in account {found['account']}, {found['region']}",
+        ["what", "address", "answers"],
+        [(name, entry["url"], entry["answers"]) for name, entry in found["endpoints"].items()],
+    )
+    out.print("\nNot looked at from here:", markup=False)
+    for line in found["notLookedAt"]:
+        out.print(f"  {line}", markup=False)
 
 
 def _print_status(document: dict[str, Any]) -> None:
