@@ -14,6 +14,7 @@ from infra.cloud import cloud_of
 from infra.schedulability import namespace_quotas, node_pools, require_schedulable
 from infra.settings import Settings
 from infra.settings.aws import Aws
+from infra.settings.problems import Problem, SettingsError
 
 
 def aws_target(settings: Settings, aws: Aws, *, project: Path, stack: str) -> AwsTarget:
@@ -26,8 +27,9 @@ def aws_target(settings: Settings, aws: Aws, *, project: Path, stack: str) -> Aw
         stack: name of the stack.
 
     Raises:
-        SettingsError: a workload fits on none of the pools.
+        SettingsError: a workload fits on none of the pools, or the settings ask for what is not made on AWS yet.
     """
+    require_made(settings, aws, stack)
     require_schedulable(aws, stack)
     governance = aws.governance
     cloud = cloud_of(settings, aws, project=project, stack=stack)
@@ -46,6 +48,24 @@ def aws_target(settings: Settings, aws: Aws, *, project: Path, stack: str) -> Aw
         cluster=cluster_section(aws),
         data=data_section(settings, aws),
     )
+
+
+def require_made(settings: Settings, aws: Aws, stack: str) -> None:
+    """Refuse what a stack may say but nothing makes on AWS yet, rather than leave it out unseen.
+
+    Raises:
+        SettingsError: naming each.
+    """
+    file = f"stacks/Pulumi.{stack}.yaml"
+    problems = []
+    if "foundation" not in settings.layers:
+        reason = "a stack of releases only is not made on AWS yet; name foundation"
+        problems.append(Problem("layers", reason, file))
+    if aws.pipelines.runner == "sagemaker":
+        reason = "SageMaker pipelines are not composed yet: their jobs cannot reach the registry; state ray"
+        problems.append(Problem("aws.pipelines.runner", reason, file, "sagemaker"))
+    if problems:
+        raise SettingsError(problems)
 
 
 def cluster_section(aws: Aws) -> ClusterSection:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from infra.arguments_aws import require_made
 from infra.settings.aws import overlapping
 from infra.settings.model import Settings
 from infra.settings.problems import SettingsError
@@ -154,3 +155,25 @@ def test_another_stack_that_cannot_be_read_is_no_problem_of_this_one(tmp_path: P
 
     assert settings.aws is not None
     assert settings.aws.network.cidr == "10.99.0.0/16"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "key"),
+    [("layers", ["releases"], "layers"), ("aws.pipelines.runner", "sagemaker", "aws.pipelines.runner")],
+)
+def test_what_nothing_makes_on_aws_yet_is_refused_and_not_left_out(path: str, value: Any, key: str) -> None:
+    settings = read(changed(path, value))
+    assert settings.aws is not None
+
+    with pytest.raises(SettingsError) as caught:
+        require_made(settings, settings.aws, "test")
+
+    assert [problem.path for problem in caught.value.problems] == [key]
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_shipped_stacks_ask_for_nothing_that_is_not_made(stack: str) -> None:
+    settings = load_stack_file(PROJECT / "stacks" / f"Pulumi.{stack}.yaml")
+    assert settings.aws is not None
+
+    require_made(settings, settings.aws, stack)
