@@ -71,7 +71,9 @@ class WorkloadArgs:
         files: configuration files: path → content; no secrets.
         secret_files: mounted secrets: folder → secret.
         scratch: folders that it may write to, lost with the pod.
+        single: whether two at once would be wrong: the old one then ends before the new one starts.
         callers: who may talk to it.
+        caller_blocks: blocks of addresses that may talk to it besides, such as those of the API server's interfaces.
         calls: CIDR blocks and ports that it may talk to besides DNS and its own namespace.
         calls_peers: pods of other namespaces that it may talk to, with the port.
         metrics: whether Prometheus may ask it (same port, `/metrics`).
@@ -90,7 +92,9 @@ class WorkloadArgs:
     files: Mapping[str, Input[str]] = field(default_factory=dict)
     secret_files: Mapping[str, str] = field(default_factory=dict)
     scratch: Sequence[str] = ("/tmp",)  # noqa: S108 - a folder of the pod's own
+    single: bool = False
     callers: Sequence[Peer] = ()
+    caller_blocks: Sequence[str] = ()
     calls: Sequence[tuple[str, int]] = ()
     calls_peers: Sequence[tuple[Peer, int]] = ()
     metrics: bool = True
@@ -134,7 +138,9 @@ class Workload(Component):
             spec={
                 "replicas": args.replicas,
                 "selector": {"match_labels": selector},
-                "strategy": {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": 1}},
+                "strategy": {"type": "Recreate"}
+                if args.single
+                else {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": 1}},
                 "template": {
                     "metadata": {"labels": selector | dict(args.labels), "annotations": mounted.annotations},
                     "spec": pod(name, args, mounted),
@@ -164,7 +170,9 @@ class Workload(Component):
         return mounted
 
     def _policy(self, name: str, args: WorkloadArgs, selector: Mapping[str, str]) -> None:
-        callers = [*args.callers, *([Peer(namespace=METRICS_NAMESPACE)] if args.metrics else [])]
+        peers = [*args.callers, *([Peer(namespace=METRICS_NAMESPACE)] if args.metrics else [])]
+        callers = [peer.document() for peer in peers]
+        callers += [{"ipBlock": {"cidr": block}} for block in args.caller_blocks]
         networking.v1.NetworkPolicy(
             name,
             metadata={"name": name, "namespace": args.namespace},
@@ -173,7 +181,7 @@ class Workload(Component):
                 "policy_types": ["Ingress", "Egress"],
                 "ingress": [
                     {
-                        "from": [caller.document() for caller in callers],
+                        "from": callers,
                         "ports": [{"port": args.port, "protocol": "TCP"}],
                     }
                 ]
