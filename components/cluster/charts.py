@@ -26,12 +26,14 @@ class Chart:
         version: the chart's version.
         repository: address of its repository; None for a chart in an OCI registry.
         module: Go module whose definitions (CRDs) it installs, for one that installs any that we use.
+        operator: version of what it installs, where the chart counts its own.
     """
 
     name: str
     version: str
     repository: str | None = None
     module: str | None = None
+    operator: str | None = None
 
 
 CHARTS: Mapping[str, Chart] = {
@@ -60,6 +62,13 @@ CHARTS: Mapping[str, Chart] = {
     ),
     "metrics-server": Chart(
         name="metrics-server", version="3.13.0", repository="https://kubernetes-sigs.github.io/metrics-server/"
+    ),
+    "kube-prometheus-stack": Chart(
+        name="kube-prometheus-stack",
+        version="77.14.0",
+        repository="https://prometheus-community.github.io/helm-charts",
+        module="github.com/prometheus-operator/prometheus-operator",
+        operator="0.85.0",
     ),
     "runner-controller": Chart(
         name="oci://ghcr.io/actions/actions-runner-controller-charts/gha-runner-scale-set-controller", version="0.13.0"

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from components.monitoring import RULES, rule_files
+from components.monitoring.dashboards import DASHBOARDS, Dashboard
 from components.monitoring.passwords import password_hash
 from components.testing import Recording, Registration
 from infra.engine import tools
@@ -148,6 +149,17 @@ def test_rule_uses_only_metrics_that_exist(file: str, rule: dict[str, Any], emit
     unknown = used - emitted - OF_RAY - recorded
     assert used or "up" in rule["expr"]
     assert not unknown, f"{file}: nothing emits {sorted(unknown)}"
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda one: one.name)
+def test_dashboard_shows_only_what_exists(dashboard: Dashboard, emitted: set[str]) -> None:
+    recorded = {rule["record"] for _, rule in rules() if "record" in rule}
+    for panel in dashboard.panels:
+        for expression in panel.series:
+            used = set(re.findall(r"\b((?:mlops|registry|feature_store|ray|haproxy)_\w+|\w+:[\w:]+)", expression))
+
+            assert used or "up" in expression
+            assert not used - emitted - OF_RAY - recorded, f"{panel.title}: nothing emits {sorted(used)}"
 
 
 @pytest.fixture(scope="module")
