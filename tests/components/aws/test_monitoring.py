@@ -1,4 +1,4 @@
-"""Monitoring in the cloud: what is watched, who hears of it, and that rules and dashboards are those of every target."""
+"""Monitoring in the cloud: what is watched, who hears of it; rules and dashboards are those of every target."""
 
 import json
 from collections.abc import Callable
