@@ -22,8 +22,10 @@ from components.cluster.secrets import ExternalSecrets
 from components.data_aws import DataArgs, DataSection, compose_data
 from components.governance.aws import AwsRecords, AwsRecordsArgs
 from components.identity.aws import AwsIdentities, AwsIdentitiesArgs
+from components.monitoring.aws import MonitoringSection
 from components.network import Nat
 from components.network.aws import AwsNetwork, AwsNetworkArgs
+from components.serving_aws import InferenceSection, ServingArgs, compose_serving
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,8 @@ class AwsTarget:
     network: NetworkSection
     cluster: ClusterSection
     data: DataSection
+    inference: InferenceSection
+    monitoring: MonitoringSection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,10 +150,28 @@ def compose(target: AwsTarget, parent: pulumi.Resource) -> Mapping[str, Any]:
         within,
         with_secrets,
     )
+    serving = compose_serving(
+        ServingArgs(
+            cloud=cloud,
+            inference=target.inference,
+            monitoring=target.monitoring,
+            database_storage_gib=target.data.registry.database.storage_gib,
+            key=records.key,
+            identities=identities,
+            data=data,
+            cluster_made=cluster.cluster_name,
+            network_cidr=target.network.cidr,
+            zones=target.network.zones,
+            alarm_topic=records.alarm_topic,
+            feature_table=target.data.feature_kind == "feast",
+        ),
+        with_secrets,
+    )
     return {
         "alarms": {"url": records.alarm_topic},
         "audit": {"url": Output.concat("s3://", records.audit_bucket)},
         "cluster": {"url": cluster.endpoint},
         "network": {"url": network.vpc_id},
         **data.endpoints(),
+        **serving,
     }

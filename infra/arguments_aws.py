@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from components.aws import AwsTarget, ClusterSection, NetworkSection
 from components.cluster.aws import SystemNodesArgs
+from components.cluster.kubernetes import STORAGE_CLASS
 from components.data_aws import DataSection
 from components.governance.aws import AwsRecordsArgs
+from components.inference import Batching, Capture, Limits, groups
+from components.inference.gateway import Callers
+from components.inference.kubernetes import ServingSection
+from components.inference.ray_service import WorkerGroup
+from components.models import Model, Replicas
+from components.monitoring.aws import MonitoringSection
 from components.registry.aws import RegistrySection
 from components.registry.database import DatabaseSection
+from components.serving_aws import InferenceSection
+from components.workload import Resources
 from infra.cloud import cloud_of
 from infra.schedulability import namespace_quotas, node_pools, require_schedulable
 from infra.settings import Settings
@@ -47,6 +57,15 @@ def aws_target(settings: Settings, aws: Aws, *, project: Path, stack: str) -> Aw
         network=NetworkSection(**aws.network.model_dump()),
         cluster=cluster_section(aws),
         data=data_section(settings, aws),
+        inference=inference_section(settings, aws, project),
+        monitoring=MonitoringSection(
+            retention_days=settings.monitoring.retention_days,
+            scrape_seconds=settings.monitoring.scrape_seconds,
+            storage_gib=aws.monitoring.storage_gib,
+            storage_class=STORAGE_CLASS,
+            container_insights=aws.monitoring.container_insights,
+            log_days=aws.monitoring.log_days,
+        ),
     )
 
 
@@ -99,3 +118,69 @@ def data_section(settings: Settings, aws: Aws) -> DataSection:
         feature_replicas=aws.feature_store.replicas,
         log_days=aws.monitoring.log_days,
     )
+
+
+def inference_section(settings: Settings, aws: Aws, project: Path) -> InferenceSection:
+    """Serving as the settings state it.
+
+    Raises:
+        SettingsError: the file of allowed signers is not there.
+    """
+    stated, common = aws.inference, settings.inference
+    pools = {pool.name: pool for pool in node_pools(aws)}
+    models = [
+        Model(
+            name=name,
+            folder=model.folder,
+            own_group=model.group == "own",
+            replicas=Replicas(**model.replicas.model_dump()),
+        )
+        for name, model in sorted(settings.models.items())
+    ]
+    return InferenceSection(
+        environment=settings.environment,
+        digest=aws.images.serving if aws.workloads and aws.images else None,
+        serving=ServingSection(
+            host=stated.host,
+            certificate_secret=stated.certificate_secret,
+            callers=Callers(**stated.jwt.model_dump()),
+            models=[model.name for model in models],
+            requests_per_second=stated.requests_per_second,
+            internet=stated.internet,
+            head=Resources(**stated.head.model_dump()),
+            workers=[
+                WorkerGroup(
+                    name=name,
+                    size=Resources(cpus=workers.cpus, memory_gib=workers.memory_gib, gpus=workers.gpus),
+                    pool=pools[workers.pool],
+                    min=workers.min,
+                    max=workers.max,
+                )
+                for name, workers in sorted(stated.workers.items())
+            ],
+            control=Resources(**stated.control.model_dump()),
+            upgrade_step=stated.upgrade_step,
+            upgrade_seconds=stated.upgrade_seconds,
+            approval=stated.approval,
+            signers=_signers(stated.allowed_signers, project),
+        ),
+        groups=groups(models, Replicas(**common.replicas.model_dump())),
+        limits=Limits(
+            max_body_bytes=common.max_body_bytes, max_rows=common.max_rows, request_seconds=common.request_seconds
+        ),
+        # Replicas write captures to a folder that others read; there is none that pods of several nodes share yet.
+        capture=replace(Capture(**common.capture.model_dump()), enabled=False),
+        batching=Batching(**common.batching.model_dump()),
+        rollout_timeout_seconds=common.rollout.timeout_seconds,
+        feature_deadline_ms=settings.feature_store.deadline_ms,
+    )
+
+
+def _signers(path: str | None, project: Path) -> str:
+    if path is None:
+        return ""
+    try:
+        return (project / path).read_text("utf-8")
+    except OSError as error:
+        reason = f"the file of allowed signers can't be read: {error.strerror}; state one below the project's folder"
+        raise SettingsError([Problem(path="aws.inference.allowedSigners", reason=reason, file=path)]) from None

@@ -149,6 +149,13 @@ MATRIX: tuple[Identity, ...] = (
         ),
     ),
     Identity(
+        name="alerts",
+        namespace="monitoring",
+        service_account="alertmanager",
+        why="Alertmanager: tells the topic of alarms",
+        grants=(Grant(kind="topic", name="alarms", access="send"),),
+    ),
+    Identity(
         name="serving",
         namespace="serving",
         service_account="inference",
@@ -210,7 +217,9 @@ MATRIX: tuple[Identity, ...] = (
                 "control-admin",
                 "control-replica",
                 "features-token",
+                "grafana-admin",
                 "inference-token",
+                "predict-tls",
                 "ray-token",
                 "registry-password",
                 "runner-token",

@@ -27,7 +27,6 @@ from components.inference.ray_service import (
     SIGNERS,
     STATE,
     RayServiceArgs,
-    Redis,
     WorkerGroup,
     secret_path,
     specification,
@@ -53,13 +52,11 @@ class ServingSection:
         models: names of the models.
         requests_per_second: rate limit of one caller.
         internet: whether predictions can be asked for from the internet.
-        ray_version: version of Ray in the image.
         head: what the head's pod may have.
         workers: groups of workers.
         control: what the controller may have.
         upgrade_step: share of the traffic that one step of an upgrade moves, per cent.
         upgrade_seconds: seconds between two steps.
-        redis: where the cluster's state outlives the head's node.
         approval: whether a version that passed its evaluation may start, or people must have approved it.
         signers: allowed signers, the text of the file; empty where nobody is trusted.
     """
@@ -70,13 +67,11 @@ class ServingSection:
     models: Sequence[str]
     requests_per_second: int
     internet: bool
-    ray_version: str
     head: Resources
     workers: Sequence[WorkerGroup]
     control: Resources
     upgrade_step: int
     upgrade_seconds: int
-    redis: Redis | None
     approval: str
     signers: str
 
@@ -117,7 +112,7 @@ class KubernetesInference(Inference):
             automount_service_account_token=False,
             opts=self.child(),
         )
-        guards = [account, *self._guards(args)]
+        guards = [account, *self._guards()]
         gateway = Gateway(
             "gateway",
             GatewayArgs(
@@ -147,7 +142,6 @@ class KubernetesInference(Inference):
             spec=specification(
                 RayServiceArgs(
                     image=args.image,
-                    ray_version=section.ray_version,
                     head=section.head,
                     workers=section.workers,
                     groups=args.groups,
@@ -156,7 +150,6 @@ class KubernetesInference(Inference):
                     gateway_class=INNER,
                     upgrade_step=section.upgrade_step,
                     upgrade_seconds=section.upgrade_seconds,
-                    redis=section.redis,
                 )
             ),
             opts=self.child(depends_on=[*guards, gateway.inner]),
@@ -235,12 +228,11 @@ class KubernetesInference(Inference):
         )
         return made.url
 
-    def _guards(self, args: KubernetesInferenceArgs) -> list[pulumi.Resource]:
+    def _guards(self) -> list[pulumi.Resource]:
         """Who talks to whom, and how many workers a drained node may take at once."""
         ours = {"podSelector": {"matchLabels": dict(LABELS)}}
         operators = {"from": [Peer(namespace=PROXIES).document()]}
         watchers = {"from": [Peer(namespace=METRICS_NAMESPACE).document()]}
-        redis = [("0.0.0.0/0", 6379)] if args.section.redis else []
         talks = networking.v1.NetworkPolicy(
             NAME,
             metadata={"name": NAME, "namespace": NAMESPACE},
@@ -255,7 +247,7 @@ class KubernetesInference(Inference):
                 "egress": [
                     # HTTPS: the API server for the autoscaler, and AWS.
                     *egress(
-                        [("0.0.0.0/0", 443), *redis],
+                        [("0.0.0.0/0", 443)],
                         [(Peer(namespace=NAMESPACE, labels={"app.kubernetes.io/name": CONTROL}), CONTROL_PORT)],
                     ),
                     {"to": [ours]},

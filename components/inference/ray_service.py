@@ -23,6 +23,8 @@ from components.cluster.placement import NodePoolArgs, placed
 from components.inference import Group
 from components.workload import USER, Resources, security_context, spread
 
+RAY_VERSION = "2.60.0"
+"""Of the image; a test holds it against the lock."""
 NAMESPACE, NAME = "serving", "inference"
 LABELS: Mapping[str, str] = {"mlops/workload": NAME}
 """Labels of all its pods. Those that Kubernetes recommends are KubeRay's own."""
@@ -50,20 +52,11 @@ class WorkerGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Redis:
-    """A Redis that keeps the state of the cluster: address as `redis://host:port`, and the secret of its password."""
-
-    address: str
-    secret: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class RayServiceArgs:
     """What the RayService is made with.
 
     Attributes:
         image: serving image by digest.
-        ray_version: version of Ray in the image.
         head: what the head's pod may have, its side containers included.
         workers: groups of workers.
         groups: serving groups.
@@ -72,11 +65,9 @@ class RayServiceArgs:
         gateway_class: class of the gateway that divides the traffic during an upgrade.
         upgrade_step: share of the traffic that one step moves, per cent.
         upgrade_seconds: seconds between two steps.
-        redis: where the cluster's state outlives the head's node; None without one.
     """
 
     image: Input[str]
-    ray_version: str
     head: Resources
     workers: Sequence[WorkerGroup]
     groups: Sequence[Group]
@@ -85,7 +76,6 @@ class RayServiceArgs:
     gateway_class: str
     upgrade_step: int
     upgrade_seconds: int
-    redis: Redis | None = None
 
 
 def secret_path(name: str) -> str:
@@ -148,7 +138,7 @@ def serve_config(groups: Sequence[Group]) -> str:
 def specification(args: RayServiceArgs) -> dict[str, Any]:
     """The specification of the RayService."""
     cluster: dict[str, Any] = {
-        "rayVersion": args.ray_version,
+        "rayVersion": RAY_VERSION,
         "authOptions": {"mode": "token", "secretName": "ray-auth"},
         "enableInTreeAutoscaling": True,
         "autoscalerOptions": {
@@ -162,12 +152,6 @@ def specification(args: RayServiceArgs) -> dict[str, Any]:
         "headGroupSpec": _head(args),
         "workerGroupSpecs": [_workers(args, group) for group in args.workers],
     }
-    if args.redis is not None:
-        password = {"secretKeyRef": {"name": args.redis.secret, "key": "value"}}
-        cluster["gcsFaultToleranceOptions"] = {
-            "redisAddress": args.redis.address,
-            "redisPassword": {"valueFrom": password},
-        }
     return {
         "serveConfigV2": serve_config(args.groups),
         "excludeHeadPodFromServeSvc": True,
@@ -189,7 +173,8 @@ def specification(args: RayServiceArgs) -> dict[str, Any]:
 
 def _head(args: RayServiceArgs) -> dict[str, Any]:
     main = Resources(cpus=args.head.cpus - 2 * SIDECAR.cpus, memory_gib=args.head.memory_gib - 2 * SIDECAR.memory_gib)
-    extra = {} if args.redis else {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": f"{STATE}/gcs"}
+    # On the pod's own disk: a head that crashes goes on where it was, and Serve with it.
+    extra = {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": f"{STATE}/gcs"}
     ray = _container(
         args,
         "ray-head",

@@ -36,6 +36,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
         f"{_ENVOY}backendtrafficpolicies.yaml",
         f"{_ENVOY}clienttrafficpolicies.yaml",
         f"{_ENVOY}envoyproxies.yaml",
+        f"{_ENVOY}httproutefilters.yaml",
         f"{_ENVOY}securitypolicies.yaml",
     ),
     "github.com/external-secrets/external-secrets": (

@@ -241,8 +241,16 @@ class AwsInference(Section):
     host: Annotated[str, Field(pattern=_HOST)]
     """Host name of predictions."""
     certificate_secret: Annotated[str, Field(pattern=r"^[A-Za-z0-9_/+=.@-]{1,200}$")]
-    """Secret in Secrets Manager that holds the host's TLS certificate and key (`tls.crt`, `tls.key`)."""
+    """Secret in Secrets Manager that holds the host's TLS certificate and key (`tls.crt`, `tls.key`). Only the one of
+    the name `<client>/<environment>/predict-tls` is readable for the environment's roles."""
     jwt: Jwt
+    internet: bool = False
+    """Whether predictions can be asked for from the internet; otherwise from the network and what is joined to it."""
+    approval: Literal["rule", "signatures"] = "signatures"
+    """Whether a version that passed its evaluation may start (`rule`), or people must have signed for it."""
+    allowed_signers: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}$")] | None = None
+    """File of the project with the keys that sign artifacts and approvals, in git's allowed-signers format; without it
+    nobody is trusted and no model is loaded."""
     requests_per_second: Annotated[int, Field(ge=1, le=1_000_000)] = 200
     """Rate limit of one caller."""
     head: Size = Size(cpus=2, memoryGib=8)

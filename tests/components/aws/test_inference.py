@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from components.cluster.placement import NodePoolArgs
 from components.inference import Batching, Capture, FeatureAccess, Limits, RegistryAccess, groups, secret_file
 from components.inference.gateway import Callers
 from components.inference.kubernetes import KubernetesInference, KubernetesInferenceArgs, ServingSection
-from components.inference.ray_service import Redis, WorkerGroup, secret_path, serve_config
+from components.inference.ray_service import RAY_VERSION, WorkerGroup, secret_path, serve_config
 from components.models import Model, Replicas
 from components.sizes import DAEMONS
 from components.testing import Recording, Registration
@@ -42,7 +43,6 @@ def section(**changes: Any) -> ServingSection:
         "models": ["flight", "loan"],
         "requests_per_second": 200,
         "internet": False,
-        "ray_version": "2.60.0",
         "head": Resources(cpus=2, memory_gib=8),
         "workers": [
             WorkerGroup(name="general", size=Resources(cpus=3, memory_gib=10), pool=POOL, min=2, max=8),
@@ -51,7 +51,6 @@ def section(**changes: Any) -> ServingSection:
         "control": Resources(cpus=0.5, memory_gib=1),
         "upgrade_step": 10,
         "upgrade_seconds": 30,
-        "redis": None,
         "approval": "signatures",
         "signers": 'ann@acme.example namespaces="mlops" ssh-ed25519 AAAA',
     }
@@ -168,15 +167,6 @@ def test_the_clusters_state_outlives_a_crash_of_the_head(inference: Make) -> Non
     assert service(alone)["rayClusterConfig"]["autoscalerOptions"]["version"] == "v1"
 
 
-def test_the_clusters_state_outlives_the_heads_node_with_a_redis(inference: Make) -> None:
-    made = inference(redis=Redis(address="redis://cache:6379", secret="redis-password"))
-
-    options = service(made)["rayClusterConfig"]["gcsFaultToleranceOptions"]
-    assert options["redisAddress"] == "redis://cache:6379"
-    assert options["redisPassword"] == {"valueFrom": {"secretKeyRef": {"name": "redis-password", "key": "value"}}}
-    assert "rocksdb" not in json.dumps(head(made))
-
-
 def test_workers_are_placed_and_bounded_as_the_settings_state(inference: Make) -> None:
     found = workers(inference())
 
@@ -281,6 +271,12 @@ def test_without_signers_nobody_is_trusted(inference: Make) -> None:
     annotations = head(inference(signers=""))["template"]["metadata"]["annotations"]
 
     assert json.loads(annotations["mlops/serving.json"])["trust"] == {"signature": "required", "roots": []}
+
+
+def test_ray_is_that_of_the_lock() -> None:
+    lock = (Path(__file__).parents[3] / "images" / "serving" / "requirements.lock").read_text()
+
+    assert f"\nray=={RAY_VERSION} " in lock or f"\nray[default,serve]=={RAY_VERSION} " in lock
 
 
 # --- the gateway ------------------------------------------------------------------------------------------------------
