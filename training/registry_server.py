@@ -29,10 +29,11 @@ Job execution (a queue with worker processes, for evaluations of language models
 
 import argparse
 import base64
+import contextlib
 import hmac
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _OPEN = frozenset({"/health", "/metrics"})
+_MIGRATION_LOCK = 7_404_001
+"""Any number that no other lock in the database has."""
 
 
 class Guard:
@@ -182,6 +185,28 @@ def follow_password(file: Path, engine: Any = None) -> None:
             parameters["password"] = file.read_text(encoding="utf-8").strip()
 
 
+@contextlib.contextmanager
+def alone(database: str) -> Iterator[None]:
+    """Let one of several servers that start together make or migrate the tables; the others wait for it.
+
+    SQLite has one server, so that only PostgreSQL is asked for a lock.
+    """
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.engine import make_url
+
+    if make_url(database).get_backend_name() != "postgresql":
+        yield
+        return
+    engine = create_engine(database)
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+            yield
+    finally:
+        # The lock goes with its connection, also when this process dies.
+        engine.dispose()
+
+
 def configure(kept: Storage, port: int) -> Application:
     """Bring the database up to date and return MLflow's server application.
 
@@ -212,7 +237,8 @@ def configure(kept: Storage, port: int) -> Application:
     for name, (variable, _) in settings.items():
         if getattr(constants, name, None) != variable:
             raise TrainingError(f"this MLflow does not know the setting {variable}; install the locked version")
-    handlers.initialize_backend_stores(database, database, root)
+    with alone(database):
+        handlers.initialize_backend_stores(database, database, root)
     from mlflow.server.fastapi_app import app
 
     application: Application = app

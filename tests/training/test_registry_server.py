@@ -1,13 +1,14 @@
 """The registry's guard: nothing passes without the password but its health and its metrics."""
 
 import base64
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -15,8 +16,9 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from training import registry_server
 from training.errors import TrainingError
-from training.registry_server import Guard, follow_password, storage
+from training.registry_server import Guard, alone, follow_password, storage
 
 
 def _inside(request: Request) -> PlainTextResponse:
@@ -158,3 +160,23 @@ def test_a_changed_password_is_used_by_the_next_connection(tmp_path: Path) -> No
             engine.connect()
 
     assert given == ["first", "second"]
+
+
+def test_one_server_over_sqlite_asks_for_no_lock(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+
+    with alone(f"sqlite:///{file}"):
+        assert not file.exists()
+
+
+@pytest.mark.skipif("MLOPS_TEST_POSTGRES" not in os.environ, reason="MLOPS_TEST_POSTGRES names no database")
+def test_servers_that_start_together_make_the_tables_one_after_the_other() -> None:
+    database = os.environ["MLOPS_TEST_POSTGRES"]
+    engine = create_engine(database)
+    free = text("SELECT pg_try_advisory_xact_lock(:lock)")
+
+    with alone(database), engine.begin() as other:
+        assert other.execute(free, {"lock": registry_server._MIGRATION_LOCK}).scalar() is False
+    with engine.begin() as other:
+        assert other.execute(free, {"lock": registry_server._MIGRATION_LOCK}).scalar() is True
+    engine.dispose()
