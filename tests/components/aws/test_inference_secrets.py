@@ -1,0 +1,77 @@
+"""Inference on AWS: what is there before images are, and in which form secrets reach their readers."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from components.cloud import Cloud
+from components.inference import Batching, Capture, Limits, groups
+from components.inference.aws import WHAT, AwsInference, AwsInferenceArgs, feature_access, registry_access
+from components.models import Replicas
+from components.testing import Recording, record
+from tests.components.aws.conftest import answer
+from tests.components.aws.test_inference import of_kind, section
+
+
+def answered(token: str, name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    if token == "blueprint:index:Token":
+        return {"value": f"TOKEN-{name}"}
+    return answer(token, name, inputs)
+
+
+@pytest.fixture
+def inference(cloud: Cloud) -> Callable[[str | None], Recording]:
+    def make(digest: str | None) -> Recording:
+        args = AwsInferenceArgs(
+            cloud=cloud,
+            environment="prod",
+            section=section(),
+            digest=digest,
+            network_cidr="10.22.0.0/16",
+            control_cidrs=["10.22.216.0/21"],
+            secrets_key="KEY",
+            database_host="db.example",
+            database_secret="SECRET",
+            registry=registry_access("http://registry", "mlops"),
+            features=feature_access("http://features", 100),
+            limits=Limits(max_body_bytes=2000, max_rows=10, request_seconds=10),
+            capture=Capture(enabled=False, rotate_seconds=60, rotate_rows=1, retention_days=1, queue_rows=1),
+            batching=Batching(max_rows=64, wait_ms=0),
+            groups=groups([], Replicas()),
+            rollout_timeout_seconds=600,
+        )
+        return record(lambda: AwsInference("inference", args), answered)
+
+    return make
+
+
+def test_without_an_image_there_are_secrets_and_no_servers(inference: Callable[[str | None], Recording]) -> None:
+    made = inference(None)
+
+    assert not of_kind(made, "RayService")
+    assert not made.of_type("kubernetes:apps/v1:Deployment")
+    assert set(made.of_type("aws:secretsmanager/secret:Secret")) == set(WHAT)
+
+
+def test_servers_run_the_environments_own_image_and_wait_for_secrets(
+    inference: Callable[[str | None], Recording],
+) -> None:
+    made = inference("sha256:1")
+
+    service = of_kind(made, "RayService")["inference"]
+    container = service.inputs["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == "333333333333.dkr.ecr.eu-central-1.amazonaws.com/acme/prod/serving@sha256:1"
+    for secret in of_kind(made, "ExternalSecret").values():
+        assert made.waits_for(service, secret)
+
+
+def test_secrets_have_the_keys_that_their_readers_look_for(inference: Callable[[str | None], Recording]) -> None:
+    found = of_kind(inference(None), "ExternalSecret")
+
+    keys = {name: set(one.inputs["spec"]["target"].get("template", {}).get("data", {})) for name, one in found.items()}
+    assert keys["ray-auth"] == {"auth_token"}
+    assert keys["predict-credential"] == {"credential"}
+    assert keys["predict-tls"] == {"tls.crt", "tls.key"}
+    address = found["database-url"].inputs["spec"]["target"]["template"]["data"]["value"]
+    assert address.endswith("@db.example:5432/mlops?sslmode=require")
