@@ -127,14 +127,18 @@ def emitted() -> set[str]:
     """Names of the metrics that our servers really have on their pages."""
     from serving.control.metrics import page
     from serving.state import State
-    from training.features.server import create_app
+    from training.features.server import Lookup, create_app
     from training.registry_server import Guard
 
     async def nothing(*_: Any) -> None:
         """The application behind the guard, which is not asked."""
 
     series = {("seconds", "m", "1", ""): 1.0}
-    text = page(series, State(), {}) + scraped(create_app(None, None)) + scraped(Guard(nothing, "user", "password"))
+    text = (
+        page(series, State(), {})
+        + scraped(create_app(Lookup(None), None))
+        + scraped(Guard(nothing, "user", "password"))
+    )
     names = set()
     for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE):
         names |= {name, name + "_bucket", name + "_sum", name + "_count"} if kind == "histogram" else {name}

@@ -94,6 +94,23 @@ class Lookup:
         ]
         return {"metadata": {"feature_names": names}, "results": results}
 
+    def warm(self) -> int:
+        """Look nothing up in each service once; returns how many answered.
+
+        The first lookup of a process takes several times the next ones (it opens the registry and the database), longer
+        than predictions wait for features: nobody's prediction should be the one that pays.
+        """
+        warmed = 0
+        for service in self._store.list_feature_services():
+            views = [self._store.get_feature_view(one.name) for one in service.feature_view_projections]
+            keys = {column.name: column.dtype for view in views for column in view.entity_columns}
+            try:
+                self.answer(service.name, {name: ["" if str(kind) == "String" else 0] for name, kind in keys.items()})
+            except BadRequest:  # never materialised yet
+                continue
+            warmed += 1
+        return warmed
+
     def _service(self, name: str) -> Any:
         from feast.errors import FeastObjectNotFoundException
 
@@ -118,11 +135,11 @@ def _status(status: int) -> str:
     return str(FieldStatus.Name(status))
 
 
-def create_app(store: Any, token: str | None) -> Any:
+def create_app(lookup: Lookup, token: str | None) -> Any:
     """Build the application.
 
     Args:
-        store: the feast.FeatureStore.
+        lookup: what answers.
         token: the bearer token that lookups must show; None opens them (tests).
 
     Returns:
@@ -139,7 +156,6 @@ def create_app(store: Any, token: str | None) -> Any:
     requests = Counter("feature_store_requests", "Lookups by outcome.", ["code"], registry=metrics)
     seconds = Histogram("feature_store_request_seconds", "Time of a lookup.", registry=metrics)
     keys = Counter("feature_store_entities", "Entity rows looked up.", registry=metrics)
-    lookup = Lookup(store)
 
     def refusal(status: int, text: str) -> Response:
         requests.labels(str(status)).inc()
@@ -209,7 +225,9 @@ def main() -> None:
         raise TrainingError("MLOPS_FEATURE_STORE_TOKEN is not set; the feature store is not served without a token")
     import uvicorn
 
-    app = create_app(open_store(repository(data_directory())), token)
+    lookup = Lookup(open_store(repository(data_directory())))
+    lookup.warm()
+    app = create_app(lookup, token)
     say(f"feature store on http://{options.host}:{options.port}")
     uvicorn.run(app, host=options.host, port=options.port, log_level="warning", access_log=False)
 

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from training.errors import TrainingError
 from training.features import aws, store
-from training.features.server import create_app
+from training.features.server import Lookup, create_app
 from training.pipelines.materialize import data_digest, materialize
 from training.spec import ModelSpec, load_model
 
@@ -80,7 +80,7 @@ def kind(request: pytest.FixtureRequest, cloud: Any, monkeypatch: pytest.MonkeyP
 @pytest.mark.slow
 @pytest.mark.usefixtures("kind")
 def test_what_one_machine_stores_another_one_serves(tmp_path: Path, spec: ModelSpec, cloud: Any) -> None:
-    server = TestClient(create_app(store.open_store(tmp_path / "server"), None))
+    server = TestClient(create_app(Lookup(store.open_store(tmp_path / "server")), None))
     question = {"feature_service": "third_model", "entities": {"colour": ["red", "green", "red"]}}
     assert server.post("/get-online-features", json=question).status_code == 400
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from training.features.server import MAX_BODY, BadRequest, authorised, create_app, decode, parse
+from training.features.server import MAX_BODY, BadRequest, Lookup, authorised, create_app, decode, parse
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ class NoStore:
 
 @pytest.fixture
 def client() -> TestClient:
-    return TestClient(create_app(NoStore(), "secret"))
+    return TestClient(create_app(Lookup(NoStore()), "secret"))
 
 
 def test_lookup_without_token_is_refused_before_the_body_is_read(client: TestClient) -> None:

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from training.dataset import assemble
 from training.errors import TrainingError
 from training.features import store
-from training.features.server import create_app
+from training.features.server import Lookup, create_app
 from training.pipelines.materialize import data_digest, materialize
 from training.spec import ModelSpec, load_model
 
@@ -90,7 +90,9 @@ def test_difference_between_the_two_sides_is_found(materialized: Path, spec: Mod
 
 @pytest.mark.slow
 def test_server_answers_as_feast_does(materialized: Path) -> None:
-    client = TestClient(create_app(store.open_store(store.repository(materialized)), None))
+    lookup = Lookup(store.open_store(store.repository(materialized)))
+    assert lookup.warm() == 1
+    client = TestClient(create_app(lookup, None))
 
     def ask(service: str, **entities: list[Any]) -> Any:
         return client.post("/get-online-features", json={"feature_service": service, "entities": entities})
