@@ -12,6 +12,7 @@ import typer
 
 from infra.cli.context import DEFAULT_STACK, PROJECT
 from infra.cli.output import CommandFailed, err, print_json, print_table, say
+from infra.engine import crds
 from infra.engine import doctor as checks
 from infra.engine.environment import engine_environment
 from infra.engine.stack import pass_through
@@ -37,8 +38,10 @@ def check(
 ) -> None:
     """Run every check: lint, formatting, strict types, import contracts, tests. Further arguments go to pytest."""
     if not fast:
-        ensure("pulumi", say)
-        ensure("prometheus", say)
+        # Here and not in a test: building one takes longer than a test may.
+        for tool in ("pulumi", "prometheus", "etcd", "kube-apiserver"):
+            ensure(tool, say)
+        crds.ensure(say)
     python = sys.executable
     scripts = os.path.dirname(python)  # noqa: PTH120 - not resolved: a virtual environment's python is a link
     steps = [
