@@ -100,6 +100,7 @@ def test_candidate_says_what_a_release_needs(registry: Registry, candidate: dict
     assert set(candidate) == {
         *("model", "version", "digest", "source", "files", "run"),
         *("commit", "dataDigest", "seed", "passed", "evaluation"),
+        *("intendedUse", "riskTier", "signature", "trainedAt", "trainedBy"),
     }
     assert (candidate["model"], candidate["version"], candidate["passed"]) == ("mortgage-approval", "1", True)
     assert Evaluation.model_validate(candidate["evaluation"]).digest == candidate["digest"]
