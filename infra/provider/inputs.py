@@ -6,7 +6,7 @@ secret.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -43,13 +43,20 @@ def check(fields: Fields, given: Properties) -> tuple[Properties, list[str]]:
     return _object(fields, given, "", problems), problems
 
 
-def _object(fields: Fields, given: Properties, path: str, problems: list[str], hide: bool = False) -> Properties:
-    result: Properties = {}
+def unknown(fields: Collection[str], given: Iterable[str], path: str) -> list[str]:
+    """Return what is wrong with the names of properties, each with the nearest known one; the engine's own are left."""
+    found = []
     for name in given:
         if name not in fields and not name.startswith("__"):
             near = get_close_matches(name, fields, 1)
             hint = f"; did you mean `{near[0]}`?" if near else f"; known are {', '.join(sorted(fields))}"
-            problems.append(f"`{path}{name}` is not known{hint}")
+            found.append(f"`{path}{name}` is not known{hint}")
+    return found
+
+
+def _object(fields: Fields, given: Properties, path: str, problems: list[str], hide: bool = False) -> Properties:
+    result: Properties = {}
+    problems += unknown(fields, given, path)
     for name, field in fields.items():
         value = given.get(name)
         if value is None:

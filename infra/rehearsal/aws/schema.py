@@ -15,12 +15,12 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Literal
 
 from pulumi import Output, _types
 
 from infra.provider.codec import UNKNOWN, Secret
+from infra.provider.inputs import unknown
 
 Shape = Literal["string", "integer", "number", "boolean", "list", "map", "object", "any"]
 _SCALARS: Mapping[Any, Shape] = {str: "string", int: "integer", float: "number", bool: "boolean"}
@@ -176,12 +176,7 @@ def _type(hint: Any) -> Type:
 
 def problems(fields: Mapping[str, Field], given: Mapping[str, Any], path: str = "") -> list[str]:
     """Return what is wrong with `given`: unknown, missing and mistyped properties, at any depth. Never shows values."""
-    found = []
-    for name in given:
-        if name not in fields and not name.startswith("__"):
-            near = get_close_matches(name, fields, 1)
-            hint = f"; did you mean `{near[0]}`?" if near else f"; known are {', '.join(sorted(fields))}"
-            found.append(f"`{path}{name}` is not known{hint}")
+    found = unknown(fields, given, path)
     for name, wanted in fields.items():
         value = given.get(name)
         if value is None:
