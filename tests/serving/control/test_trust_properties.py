@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -31,6 +32,7 @@ from serving.config import Settings
 from serving.control.app import Control
 from serving.control.database import LEASE_SECONDS
 from serving.control.gate import Gate
+from serving.control.schema import messages
 from serving.control.store import ConflictError, Store
 from serving.replica import Replica
 from serving.runtime.artifact import content_digest, file_hashes
@@ -352,11 +354,15 @@ class Trust(RuleBasedStateMachine):
         stable = managed.state.stable
         if stable is None or managed.expired != stable.digest or managed.state.active:
             return
-        texts = [
-            one["text"]
-            for one in self.store._records.said("m", (managed.state.rollout and managed.state.rollout.id) or "")
-        ]
-        assert any("has ended" in text for text in texts)
+        told = f"the approval of the stable version {stable.version} has ended"
+        since = self.ends.get(stable.version, 0)
+        assert any(told in one.text and one.at >= since for one in self.messages()), told
+
+    def messages(self) -> list[Any]:
+        """Return all that was ever said: under whichever rollout, since a later one may end where it began."""
+        query = sa.select(messages).where(messages.c.model == "m")
+        with self.store.database.engine.connect() as connection:
+            return list(connection.execute(query))
 
     def serves_stable(self, replica: Replica) -> None:
         """Expired, or with a tampered cache: a replica that starts serves what is stable."""
