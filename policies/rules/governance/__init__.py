@@ -1,0 +1,1 @@
+"""Who answers, who approved, and where it may run."""

@@ -1,0 +1,1 @@
+"""What a release needs so that it can be taken back."""
