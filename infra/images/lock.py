@@ -39,10 +39,14 @@ class Image:
 
 
 IMAGES = (
-    Image("serving", ("serving", "policies"), ("cryptography", "httpx", "pydantic", "sqlalchemy")),
+    Image(
+        "serving",
+        ("serving", "policies/releases", "policies/ledger"),
+        ("cryptography", "httpx", "pydantic", "sqlalchemy"),
+    ),
     Image(
         "training",
-        ("training", "serving/runtime", "policies"),
+        ("training", "serving/runtime", "policies/releases", "policies/ledger"),
         ("boto3", "croniter", "cryptography", "httpx", "pydantic", "sqlalchemy"),
     ),
 )

@@ -113,7 +113,9 @@ def test_rsa_key_below_the_minimum_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["", "ssh-ed25519", "ssh-ed25519 AAAA", "ssh-rsa " + public_key(KEYS["ed25519"]).line().split()[1], "x y z"]
+    "line",
+    ["", "ssh-ed25519", "ssh-ed25519 AAAA", "ssh-rsa " + public_key(KEYS["ed25519"]).line().split()[1], "x y z"],
+    ids=["empty", "no key", "cut short", "of another kind", "no key type"],
 )
 def test_malformed_public_key_is_refused(line: str) -> None:
     with pytest.raises(SignatureError):

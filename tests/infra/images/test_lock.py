@@ -44,6 +44,27 @@ def test_an_image_holds_what_its_code_imports(image: Image) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
+def test_an_image_holds_our_modules_that_its_code_imports(image: Image) -> None:
+    held = tuple(f"{folder}/" for folder in image.code)
+    missing = {
+        f"{file.relative_to(PROJECT)}: {name}"
+        for folder in image.code
+        for file in (PROJECT / folder).rglob("*.py")
+        for name in ours_imported(file)
+        if not f"{name.replace('.', '/')}/".startswith(held)
+    }
+
+    assert not missing
+
+
+def ours_imported(file: Path) -> set[str]:
+    """Our modules that a file imports by name."""
+    nodes = ast.walk(ast.parse(file.read_text("utf-8")))
+    found = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    return {name for name in found if name.split(".")[0] in OURS}
+
+
 def imported(file: Path) -> set[str]:
     """Third parties' modules that a file imports when it is loaded or called."""
     found = set()
