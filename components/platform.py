@@ -13,6 +13,7 @@ from components import local
 from components.blueprint import Controller
 from components.component import Component
 from components.foundation import Foundation
+from components.gate import Gate, GateArgs, behind
 from components.inference.releases import Releases, ReleasesArgs
 from components.local import LocalTarget
 from components.models import Model
@@ -28,6 +29,7 @@ class PlatformArgs:
     """What an environment is made with.
 
     Attributes:
+        gate: what is stated of the environment, and who lets it be changed.
         target: where it runs, and everything that is particular to it.
         releases: whether this stack holds the layer of models besides the foundation.
         models: the models of the environment.
@@ -36,6 +38,7 @@ class PlatformArgs:
         rollout_timeout_seconds: bound of that wait.
     """
 
+    gate: GateArgs
     target: LocalTarget | AwsTarget
     releases: bool
     models: Sequence[Model]
@@ -53,7 +56,10 @@ class Platform(Component):
     """The models: serving group, address, what was trained and what is served."""
 
     def __init__(self, name: str, args: PlatformArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("mlops:platform:Platform", name, opts)
+        gate: list[Gate] = []
+        own = pulumi.ResourceOptions(transformations=[behind(gate)])
+        super().__init__("mlops:platform:Platform", name, pulumi.ResourceOptions.merge(opts, own))
+        gate.append(Gate("gate", args.gate, pulumi.ResourceOptions(parent=self)))
         # Mappings of outputs, not outputs of mappings: there one secret would make all the rest secret.
         self.exports: Mapping[str, Any]
         if isinstance(args.target, LocalTarget):

@@ -12,7 +12,8 @@ from components.platform import Platform  # noqa: E402
 from infra import installed  # noqa: E402
 from infra.arguments import platform_args  # noqa: E402
 from infra.engine.errors import EngineError  # noqa: E402
-from infra.settings import SettingsError, read_program  # noqa: E402
+from infra.facts import commit_of  # noqa: E402
+from infra.settings import SettingsError, read_program, secret_keys  # noqa: E402
 
 try:
     settings = read_program(PROJECT)
@@ -22,6 +23,8 @@ try:
         stack=pulumi.get_stack(),
         python=sys.executable,
         prometheus=installed.prometheus() if settings.target == "local" else "",
+        commit=commit_of(PROJECT),
+        secret=secret_keys(),
     )
 except (SettingsError, EngineError) as error:
     raise pulumi.RunError(str(error)) from None

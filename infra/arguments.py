@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,23 @@ from components.local import LocalPorts, LocalTarget
 from components.models import Model, Replicas
 from components.platform import PlatformArgs
 from components.site import Site
+from infra.facts import gate_args
 from infra.releases import read_manifest
 from infra.settings import Settings
 from infra.settings import model as stated
 from infra.settings.section import Section
 
 
-def platform_args(settings: Settings, *, project: Path, stack: str, python: str, prometheus: str) -> PlatformArgs:
+def platform_args(
+    settings: Settings,
+    *,
+    project: Path,
+    stack: str,
+    python: str,
+    prometheus: str,
+    commit: str = "",
+    secret: Collection[str] = (),
+) -> PlatformArgs:
     """Arguments of the platform of one stack.
 
     Args:
@@ -29,6 +39,8 @@ def platform_args(settings: Settings, *, project: Path, stack: str, python: str,
         stack: name of the stack.
         python: interpreter that runs the platform's programs.
         prometheus: path of the Prometheus binary; only the `local` target runs one.
+        commit: commit of the program.
+        secret: top-level keys of the settings that hold secrets.
     """
     if settings.aws is not None:
         from infra.arguments_aws import aws_target  # only programs of this target pay for the import
@@ -39,6 +51,7 @@ def platform_args(settings: Settings, *, project: Path, stack: str, python: str,
         target = _local(settings, site, prometheus)
     rollout = settings.inference.rollout
     return PlatformArgs(
+        gate=gate_args(settings, project=project, stack=stack, commit=commit, secret=secret),
         target=target,
         releases="releases" in settings.layers,
         models=[

@@ -27,6 +27,7 @@ class Facts:
         target: `local` or `aws`.
         settings: the settings in force (baseline and stack merged), without secrets, by their names in the file.
         commit: commit of the program; `-dirty` at its end where files differ from it.
+        configuration: digest of the settings, secrets included.
     """
 
     environment: EnvironmentKind
@@ -35,6 +36,7 @@ class Facts:
     target: Literal["local", "aws"]
     settings: Mapping[str, Any] = field(default_factory=dict)
     commit: str = ""
+    configuration: str = ""
 
     def setting(self, *path: str, default: Any = None) -> Any:
         """Return what the settings say at a path, such as `("aws", "governance", "budgetUsd")`."""
@@ -44,6 +46,25 @@ class Facts:
                 return default
             found = found[name]
         return found
+
+
+def environment_kind(name: str, target: str, stated: EnvironmentKind | None = None) -> EnvironmentKind:
+    """Return the kind of an environment.
+
+    Args:
+        name: the environment's name, which may be any.
+        target: where it runs.
+        stated: the kind that the settings state.
+
+    Returns:
+        What is stated; else `local` on one machine, and on AWS the name where it is a kind, `prod` where it is not.
+    """
+    if stated is not None:
+        return stated
+    if target == "local":
+        return "local"
+    named: dict[str, EnvironmentKind] = {"dev": "dev", "staging": "staging", "prod": "prod"}
+    return named.get(name, "prod")
 
 
 def facts_of(plan: Plan) -> Facts:
@@ -57,7 +78,8 @@ def facts_of(plan: Plan) -> Facts:
         raise FactsError(f"the plan of {plan.stack} has {len(gates)} gates ({GATE}); a stack has exactly one")
     gate = gates[0]
     try:
-        stated = {name: gate.value(name) for name in ("environment", "stack", "client", "target", "settings", "commit")}
+        stated = {name: gate.value(name) for name in ("environment", "stack", "client", "target", "settings")}
+        stated |= {name: gate.value(name, default="") for name in ("commit", "configuration")}
     except UndeterminedError as error:
         raise FactsError(f"gate {gate.name}: {error}") from None
     if stated["environment"] not in get_args(EnvironmentKind) or stated["target"] not in ("local", "aws"):

@@ -1,5 +1,6 @@
 """The table of this provider's resources."""
 
+from infra.provider.gate import GateResource
 from infra.provider.job import JobResource
 from infra.provider.model_release import ModelReleaseResource
 from infra.provider.process import ProcessResource
@@ -14,4 +15,5 @@ def resources() -> dict[str, Resource]:
         "Job": JobResource(),
         "ModelRelease": ModelReleaseResource(),
         "Token": TokenResource(),
+        "Gate": GateResource(),
     }

@@ -6,6 +6,6 @@
 
 from infra.settings.model import Settings
 from infra.settings.problems import Problem, SettingsError
-from infra.settings.sources import load_stack_file, read_program
+from infra.settings.sources import load_stack_file, read_program, secret_keys
 
-__all__ = ["Problem", "Settings", "SettingsError", "load_stack_file", "read_program"]
+__all__ = ["Problem", "Settings", "SettingsError", "load_stack_file", "read_program", "secret_keys"]

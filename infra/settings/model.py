@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from infra.settings.aws import Aws
+from infra.settings.gates import Gates
 from infra.settings.section import Section, listed
 
 MODEL_NAME = r"^[a-z][a-z0-9-]{0,39}[a-z0-9]$"
@@ -451,6 +452,7 @@ class Settings(Section):
     feature_store: FeatureStore = FeatureStore()
     inference: Inference = Inference()
     monitoring: Monitoring = Monitoring()
+    gates: Gates = Gates()
     aws: Aws | None = None
     """The AWS target; required with `target: aws`, and refused with any other."""
     models: dict[Annotated[str, Field(pattern=MODEL_NAME)], Model] = Field(default_factory=dict)

@@ -88,15 +88,27 @@ def read_program(project: Path) -> Settings:
         SettingsError: with all problems found, before anything is touched.
     """
     import pulumi
+
+    prefix = NAMESPACE + ":"
+    values = {key[len(prefix) :]: _structured(value) for key, value in _program().items() if key.startswith(prefix)}
+    file = STACKS / f"Pulumi.{pulumi.get_stack()}.yaml"
+    return resolve(project, Layer(file.as_posix(), values, secret_keys()))
+
+
+def secret_keys() -> frozenset[str]:
+    """The top-level keys of the running program's settings that hold secrets."""
     from pulumi.runtime import config
 
     prefix = NAMESPACE + ":"
-    known = {**config.get_config_env(), **config.CONFIG.get()}
-    values = {key[len(prefix) :]: _structured(value) for key, value in known.items() if key.startswith(prefix)}
-    secret_keys = {*config.get_config_secret_keys_env(), *(key for key in known if config.is_config_secret(key))}
-    secrets = frozenset(key[len(prefix) :] for key in secret_keys if key.startswith(prefix))
-    file = STACKS / f"Pulumi.{pulumi.get_stack()}.yaml"
-    return resolve(project, Layer(file.as_posix(), values, secrets))
+    secret = {*config.get_config_secret_keys_env(), *(key for key in _program() if config.is_config_secret(key))}
+    return frozenset(key[len(prefix) :] for key in secret if key.startswith(prefix))
+
+
+def _program() -> dict[str, Any]:
+    """The configuration of the running program by full key, as Pulumi hands it over."""
+    from pulumi.runtime import config
+
+    return {**config.get_config_env(), **config.CONFIG.get()}
 
 
 def _structured(value: object) -> object:

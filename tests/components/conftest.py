@@ -8,6 +8,7 @@ import pytest
 
 from components.blueprint import Strategy
 from components.cluster.local import ClusterPorts
+from components.gate import GateArgs
 from components.inference import Batching, Capture, Limits
 from components.inference.local import ServingPorts
 from components.local import LocalPorts, LocalTarget
@@ -119,6 +120,8 @@ def models() -> list[Model]:
 
 def answer(token: str, name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the provider would answer, with secrets that are easy to find."""
+    if token == "blueprint:index:Gate":
+        return {"passed": {"by": "not asked"}}
     if token == "blueprint:index:Token":
         return {"value": f"TOKEN-{name}"}
     if token == "blueprint:index:Process":
@@ -144,7 +147,8 @@ def run() -> Record:
 @pytest.fixture(scope="session")
 def platform_args(target: LocalTarget, models: list[Model]) -> PlatformArgs:
     """A platform with two models."""
-    return PlatformArgs(target=target, releases=True, models=models, wait=True, rollout_timeout_seconds=600)
+    gate = GateArgs(environment="local", stack="test", client="acme", target="local")
+    return PlatformArgs(gate=gate, target=target, releases=True, models=models, wait=True, rollout_timeout_seconds=600)
 
 
 @pytest.fixture(scope="session")

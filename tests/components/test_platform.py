@@ -271,3 +271,12 @@ def test_two_platforms_of_one_name_are_refused(platform_args: PlatformArgs, run:
 
     with pytest.raises(DuplicateResourceError, match="mlops:platform:Platform::platform"):
         run(twice)
+
+
+def test_everything_that_is_made_waits_for_the_gate(platform: Recording) -> None:
+    gate = platform.only("blueprint:index:Gate")
+    made = [entry for entry in platform if entry.type.startswith("blueprint:") and entry is not gate]
+
+    assert len(made) > 10
+    assert [entry.urn for entry in made if not platform.waits_for(entry, gate)] == []
+    assert not gate.dependencies

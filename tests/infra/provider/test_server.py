@@ -149,9 +149,9 @@ def test_cancel_ends_an_operation_in_flight(provider: Any) -> None:
 
 
 def test_unknown_resource_is_told_with_those_there_are(provider: Any) -> None:
-    request = provider_pb2.CheckRequest(urn=URN.format(kind="Gate"))
+    request = provider_pb2.CheckRequest(urn=URN.format(kind="Fence"))
 
-    assert "blueprint:index:Gate is no resource of this provider; it has blueprint:index:Process" in str(
+    assert "blueprint:index:Fence is no resource of this provider; it has blueprint:index:Process" in str(
         failure(provider.Check, request).details()
     )
 

@@ -1,0 +1,81 @@
+"""The `Gate` of a stack: what it states of the environment for the policies, and what everything else waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pulumi
+from pulumi import Output
+
+GATE = "blueprint:index:Gate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateArgs:
+    """Inputs of `Gate`; all of them are public.
+
+    Attributes:
+        environment: kind of the environment, which says how strict the policies are.
+        stack: name of the stack.
+        client: whose it is.
+        target: where it runs.
+        settings: the settings in force, without secrets, by their names in the file.
+        commit: commit of the program; `-dirty` at its end where files differ from it, empty where there is none.
+        configuration: digest of all settings, secrets included.
+        trust_root: name of the trust root whose keys count.
+        allowed_signers: that trust root: the content of a file of allowed signers; empty where none is stated.
+    """
+
+    environment: Literal["local", "dev", "staging", "prod"]
+    stack: str
+    client: str
+    target: Literal["local", "aws"]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    commit: str = ""
+    configuration: str = ""
+    trust_root: str = ""
+    allowed_signers: str = ""
+
+    def wire(self) -> dict[str, Any]:
+        """Return the inputs as the provider expects them."""
+        return {
+            "environment": self.environment,
+            "stack": self.stack,
+            "client": self.client,
+            "target": self.target,
+            "settings": dict(self.settings),
+            "commit": self.commit,
+            "configuration": self.configuration,
+            "trustRoot": self.trust_root,
+            "allowedSigners": self.allowed_signers,
+        }
+
+
+class Gate(pulumi.CustomResource):
+    """Lets a stack be changed, or not: on staging and prod it fails without a passing signed verdict."""
+
+    passed: Output[dict[str, Any]]
+    """What it passed by (`verdict`, `break-glass` or `not asked`), for which commit and configuration."""
+
+    def __init__(self, resource_name: str, args: GateArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(GATE, resource_name, args.wire() | {"passed": None}, opts)
+
+
+def behind(gate: list[Gate]) -> pulumi.ResourceTransformation:
+    """Return what makes every resource under a component wait for its gate, and end before it does.
+
+    A transformation of the program and not one of the engine's, which would ask the program back for each resource.
+
+    Args:
+        gate: holds the gate as soon as there is one.
+    """
+
+    def wait(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
+        if args.type_ == GATE or not isinstance(args.resource, pulumi.CustomResource):
+            return None
+        opts = pulumi.ResourceOptions.merge(args.opts, pulumi.ResourceOptions(depends_on=list(gate)))
+        return pulumi.ResourceTransformationResult(props=args.props, opts=opts)
+
+    return wait
