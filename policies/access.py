@@ -87,13 +87,13 @@ def _listed(value: object) -> list[str]:
 
 def _covers(statement: Mapping[str, Any], call: Call) -> bool:
     if "Action" in statement:
-        acts = any(_like(pattern, call.action, ignore_case=True) for pattern in _listed(statement["Action"]))
+        acts = any(like(pattern, call.action, ignore_case=True) for pattern in _listed(statement["Action"]))
     else:
-        acts = not any(_like(pattern, call.action, ignore_case=True) for pattern in _listed(statement["NotAction"]))
+        acts = not any(like(pattern, call.action, ignore_case=True) for pattern in _listed(statement["NotAction"]))
     if "Resource" in statement:
-        return acts and any(_like(pattern, call.resource) for pattern in _listed(statement["Resource"]))
+        return acts and any(like(pattern, call.resource) for pattern in _listed(statement["Resource"]))
     if "NotResource" in statement:
-        return acts and not any(_like(pattern, call.resource) for pattern in _listed(statement["NotResource"]))
+        return acts and not any(like(pattern, call.resource) for pattern in _listed(statement["NotResource"]))
     return acts
 
 
@@ -103,7 +103,8 @@ def _pattern(pattern: str, ignore_case: bool) -> re.Pattern[str]:
     return re.compile(text, re.IGNORECASE if ignore_case else 0)
 
 
-def _like(pattern: str, value: str, *, ignore_case: bool = False) -> bool:
+def like(pattern: str, value: str, *, ignore_case: bool = False) -> bool:
+    """Return whether a text is what a pattern of IAM (`*` and `?`) stands for."""
     return _pattern(pattern, ignore_case).fullmatch(value) is not None
 
 
@@ -128,7 +129,7 @@ def _equals(wanted: list[str], values: list[str]) -> bool:
 
 
 def _matches(wanted: list[str], values: list[str]) -> bool:
-    return any(_like(pattern, value) for pattern in wanted for value in values)
+    return any(like(pattern, value) for pattern in wanted for value in values)
 
 
 def _same_case(wanted: list[str], values: list[str]) -> bool:

@@ -7,11 +7,12 @@ comes from asks `Plan.origins` instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
+_Made = TypeVar("_Made")
 Operation = Literal["create", "update", "replace", "delete", "same", "read"]
 
 
@@ -233,6 +234,37 @@ class Plan:
         if not urns and path and isinstance(path[0], str):
             urns = tuple(resource.property_dependencies.get(path[0], ()))
         return [self.by_urn[urn] for urn in urns if urn in self.by_urn]
+
+    def used_by(self, resource: Resource, name: str, *types: str) -> Sequence[Resource]:
+        """Return the resources of some types whose input `name` is made from `resource`.
+
+        It is `origins` the other way round, and does not look at every resource to find them: of a bucket, the blocks
+        of its access are `used_by(bucket, "bucket", "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock")`.
+        """
+        return [one for one in self._users.get((resource.urn, name), ()) if not types or matches(one.type, types)]
+
+    @cached_property
+    def _users(self) -> Mapping[tuple[str, str], Sequence[Resource]]:
+        found: dict[tuple[str, str], list[Resource]] = {}
+        for one in self.resources:
+            for name, urns in one.property_dependencies.items():
+                for urn in urns:
+                    found.setdefault((urn, name), []).append(one)
+        return found
+
+    def once(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
+        """Return what `make` makes, made at the first call with a key and kept: for indexes that rules share.
+
+        An index keeps what is unknown as it is: one that raised would make every resource undetermined.
+        """
+        if key not in self._made:
+            self._made[key] = make()
+        made: _Made = self._made[key]
+        return made
+
+    @cached_property
+    def _made(self) -> dict[Hashable, Any]:
+        return {}
 
     def children(self, resource: Resource, *types: str) -> Sequence[Resource]:
         """Return the resources whose parent is `resource`, of some types."""
