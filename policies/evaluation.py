@@ -121,7 +121,7 @@ def evaluate(rules: Sequence[Rule], world: World, waivers: Sequence[Waiver] = ()
         if not subjects:
             counts["not applicable"] += 1
         for urn, arguments in subjects:
-            found = [_waived(one, waivers, rule, world) for one in _ask(rule, level, urn, arguments, world)]
+            found = _ask(rule, level, urn, arguments, world, waivers)
             findings += found
             counts.update([one.status for one in found] or ["passed"])
     findings.sort(key=lambda one: (one.rule, one.urn, one.path, one.text))
@@ -151,19 +151,38 @@ def _subjects(rule: Rule, world: World) -> Iterable[tuple[str, tuple[Any, ...]]]
     return [("", ())] if not rule.types or plan.of(*rule.types) else []
 
 
-def _ask(rule: Rule, level: Level, urn: str, arguments: tuple[Resource | Step, ...], world: World) -> list[Finding]:
-    """Ask once; what it says before it fails to go on is kept, since that is wrong in any case."""
+def _ask(
+    rule: Rule,
+    level: Level,
+    urn: str,
+    arguments: tuple[Resource | Step, ...],
+    world: World,
+    waivers: Sequence[Waiver],
+) -> list[Finding]:
+    """Ask once; what it says before it fails to go on is kept, since that is wrong in any case.
+
+    A waiver covers what a rule finds, and not that the rule is broken: nobody knows what it would have found.
+    """
     answers: list[Answer] = []
     shared: dict[str, Any] = {"rule": rule.id, "level": level, "severity": rule.severity, "fix": rule.fix}
     open_question: list[Finding] = []
+    broken: list[Finding] = []
     try:
-        answers.extend(rule.judge(*arguments, world))
+        for one in rule.judge(*arguments, world):
+            answers.append(_answer(one))  # noqa: PERF401 - what was said before it fails is kept
     except UndeterminedError as error:
         open_question = [_found(world, urn, status="undetermined", text=str(error), path=error.path, **shared)]
     except Exception as error:  # noqa: BLE001 - whatever a rule trips over, it did not pass
         text = f"the rule failed: {type(error).__name__}: {error}"
-        open_question = [_found(world, urn, status="undetermined", text=text, **shared)]
-    return [_answered(one, urn, world, shared) for one in answers] + open_question
+        broken = [_found(world, urn, status="undetermined", text=text, **shared)]
+    found = [_answered(one, urn, world, shared) for one in answers] + open_question
+    return [_waived(one, waivers, rule, world) for one in found] + broken
+
+
+def _answer(said: object) -> Answer:
+    if isinstance(said, Problem | Deferred):
+        return said
+    raise TypeError(f"it said {said!r}, which is neither a Problem nor Deferred")
 
 
 def _answered(answer: Answer, urn: str, world: World, shared: Mapping[str, Any]) -> Finding:

@@ -84,6 +84,10 @@ def facts_of(plan: Plan) -> Facts:
         raise FactsError(f"gate {gate.name}: {error}") from None
     if stated["environment"] not in get_args(EnvironmentKind) or stated["target"] not in ("local", "aws"):
         raise FactsError(f"gate {gate.name}: environment {stated['environment']!r}, target {stated['target']!r}")
+    if missing := [
+        name for name in ("stack", "client", "commit", "configuration") if not isinstance(stated[name], str)
+    ]:
+        raise FactsError(f"gate {gate.name}: it does not state {', '.join(missing)}")
     if not isinstance(stated["settings"], Mapping):
         raise FactsError(f"gate {gate.name}: it states no settings")
     return Facts(**stated)

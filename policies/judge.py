@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +34,8 @@ def judge(plan: Plan, rules: Sequence[Rule], project: Path, now: datetime) -> Ev
         waivers, problems = (), [str(error)]
     found = evaluate(rules, World(plan=plan, facts=facts, now=now), waivers)
     broken = [_open("gate.waivers", text, f"mend {FILE}") for text in problems]
-    return Evaluation(findings=[*broken, *found.findings], counts=found.counts, asked=found.asked)
+    counts = Counter(found.counts) + Counter(undetermined=len(broken))
+    return Evaluation(findings=[*broken, *found.findings], counts=dict(sorted(counts.items())), asked=found.asked)
 
 
 def _stopped(rule: str, text: str, fix: str) -> Evaluation:

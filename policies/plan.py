@@ -63,7 +63,8 @@ class Resource:
     Attributes:
         urn: its URN.
         type: type token, such as `aws:s3/bucket:Bucket`.
-        inputs: its inputs by their names on the wire (camelCase); numbers are `int` where they are whole.
+        inputs: its inputs by their names on the wire (camelCase), read-only; lists are tuples, numbers are `int` where
+            they are whole.
         parent: URN of its parent, empty for the stack itself.
         provider: URN of the provider that makes it, empty for components.
         protect: whether the engine refuses to delete it.
@@ -81,6 +82,10 @@ class Resource:
     dependencies: Sequence[str] = ()
     property_dependencies: Mapping[str, Sequence[str]] = field(default_factory=dict)
     place: str = ""
+
+    def __hash__(self) -> int:
+        """Return the hash of its URN, which is its identity; inputs have none."""
+        return hash(self.urn)
 
     @property
     def name(self) -> str:

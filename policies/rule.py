@@ -144,11 +144,13 @@ class Meta:
         """Make the rule.
 
         Raises:
-            ValueError: its id does not begin with a family.
+            ValueError: its id does not begin with a family, or it would never be asked.
         """
         family = next((one for one in FAMILIES if self.id.startswith(one + ".")), None)
         if family is None:
             raise ValueError(f"rule {self.id!r}: the id begins with one of {', '.join(FAMILIES)} and a dot")
+        if scope != "plan" and not self.types:
+            raise ValueError(f"rule {self.id!r}: it would be asked of nothing; name its types, or `*` for all")
         return Rule(
             id=self.id, title=self.title, family=family, severity=self.severity, why=self.why, fix=self.fix,
             references=tuple(self.references), scope=scope, types=tuple(self.types), levels=dict(self.levels),

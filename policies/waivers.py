@@ -60,7 +60,7 @@ def read_waivers(file: Path) -> tuple[Waiver, ...]:
     """
     try:
         stated = yaml.safe_load(file.read_text()) if file.exists() else None
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise WaiverError(f"{FILE} cannot be read: {error}") from None
     if stated is None:
         return ()

@@ -85,8 +85,10 @@ class PackServicer(analyzer_pb2_grpc.AnalyzerServicer):
         return empty_pb2.Empty()
 
     def ConfigureStack(self, request: Any, context: Any) -> Any:
-        """Take the stack's name; a new operation begins."""
+        """Take the stack's name; a new operation begins, and the result of an earlier one is none of it."""
         self._stack = request.stack
+        if self._result is not None:
+            self._result.unlink(missing_ok=True)
         self._inputs, self._protected = {}, {}
         return analyzer_pb2.AnalyzerStackConfigureResponse()
 

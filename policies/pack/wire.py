@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from policies.plan import Resource, Secret, Unknown
 
-_SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
-_SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - the protocol's mark of a secret
+SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
+SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - the protocol's mark of a secret
 _OUTPUT: Final = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
+UNKNOWN_TEXT: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 UNKNOWN_TEXTS: Final = frozenset(
     {
-        "04da6b54-80e4-46f7-96ec-b56ff0331ba9",  # string
+        UNKNOWN_TEXT,  # string
         "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",  # boolean
         "3eeb2bf0-c639-47a8-9e75-3b44932eb421",  # number
         "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",  # array
@@ -24,15 +26,17 @@ UNKNOWN_TEXTS: Final = frozenset(
 """Texts that stand for a value that is not known; the same in the engine's JSON."""
 
 
-def properties(struct: Any, origins: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
-    """Return the properties of a `Struct`.
+def properties(struct: Any, origins: Mapping[str, Sequence[str]] | None = None) -> Mapping[str, Any]:
+    """Return the properties of a `Struct`, read-only: what one rule does cannot change what the next one sees.
 
     Args:
         struct: the message.
         origins: URNs that each property is made from, for what is not known in it.
     """
     origins = origins or {}
-    return {name: _value(value, tuple(origins.get(name, ()))) for name, value in struct.fields.items()}
+    return MappingProxyType(
+        {name: _value(value, tuple(origins.get(name, ()))) for name, value in struct.fields.items()}
+    )
 
 
 def _value(value: Any, origins: tuple[str, ...]) -> Any:
@@ -43,7 +47,7 @@ def _value(value: Any, origins: tuple[str, ...]) -> Any:
         case "struct_value":
             return _object({name: _value(one, origins) for name, one in value.struct_value.fields.items()}, origins)
         case "list_value":
-            return [_value(one, origins) for one in value.list_value.values]
+            return tuple(_value(one, origins) for one in value.list_value.values)
         case "number_value":
             number = value.number_value
             return int(number) if number.is_integer() else number
@@ -60,22 +64,23 @@ def from_json(value: Any, origins: tuple[str, ...] = ()) -> Any:
         case Mapping():
             return _object({name: from_json(one, origins) for name, one in value.items()}, origins)
         case list():
-            return [from_json(one, origins) for one in value]
+            return tuple(from_json(one, origins) for one in value)
         case float() if value.is_integer():
             return int(value)
     return value
 
 
 def _object(content: dict[str, Any], origins: tuple[str, ...]) -> Any:
-    signature = content.get(_SIGNATURE)
+    signature = content.get(SIGNATURE)
     if signature is None:
-        return content
-    if signature == _SECRET:
+        return MappingProxyType(content)
+    if signature == SECRET:
         return Secret(content.get("value", content.get("plaintext", Unknown(origins))))
     if signature == _OUTPUT:
         value = content.get("value", Unknown(origins))
         return Secret(value) if content.get("secret") else value
-    return {name: value for name, value in content.items() if name != _SIGNATURE}  # an asset or an archive
+    # an asset or an archive
+    return MappingProxyType({name: value for name, value in content.items() if name != SIGNATURE})
 
 
 def resource_from_json(stated: Mapping[str, Any]) -> Resource:
@@ -84,7 +89,7 @@ def resource_from_json(stated: Mapping[str, Any]) -> Resource:
     inputs = stated.get("inputs") or {}
     return Resource(
         urn=stated["urn"], type=stated["type"],
-        inputs={name: from_json(value, depends.get(name, ())) for name, value in inputs.items()},
+        inputs=MappingProxyType({name: from_json(value, depends.get(name, ())) for name, value in inputs.items()}),
         parent=stated.get("parent", ""), provider=(stated.get("provider") or "").rpartition("::")[0],
         protect=bool(stated.get("protect")), dependencies=tuple(stated.get("dependencies") or ()),
         property_dependencies=depends,

@@ -1,0 +1,57 @@
+"""Buckets: closed to the public."""
+
+import pytest
+
+from policies.plan import Resource
+from policies.rules.security.buckets import bucket_not_public
+from policies.testing import admit, deny, made_from, resource, skip, undetermined, unknown
+
+SWITCHES = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+ON = dict.fromkeys(SWITCHES, True)
+
+
+def bucket(name: str = "data", kind: str = "aws:s3/bucket:Bucket") -> Resource:
+    return resource(kind, name, bucket=f"acme-{name}")
+
+
+def block(of: Resource, **switches: object) -> Resource:
+    given = {**ON, **switches}
+    return resource("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", of.name, given, bucket=of)
+
+
+@pytest.mark.parametrize("kind", ["aws:s3/bucket:Bucket", "aws:s3/bucketV2:BucketV2"])
+def test_bucket_with_all_four_switches_is_admitted(kind: str) -> None:
+    data = bucket(kind=kind)
+    admit(bucket_not_public, data, block(data))
+
+
+def test_block_of_a_bucket_that_is_there_already_counts() -> None:
+    data = bucket()
+    there = resource(
+        "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "data", ON, bucket=made_from(data, value="acme-data")
+    )
+    admit(bucket_not_public, data, there)
+
+
+def test_bucket_without_a_block_or_with_that_of_another_is_denied() -> None:
+    data, other = bucket(), bucket("other")
+    deny(bucket_not_public, data, at=data, says="no block of public access")
+    deny(bucket_not_public, data, other, block(other), at=data, says="no block of public access")
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+@pytest.mark.parametrize("value", [False, "true", None])
+def test_each_switch_must_be_on(switch: str, value: object) -> None:
+    data = bucket()
+    of = block(data, **{switch: value})
+    deny(bucket_not_public, data, of, says=f"{switch} is off", at=of, path=switch)
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_switch_that_is_not_known_is_undetermined(switch: str) -> None:
+    data = bucket()
+    undetermined(bucket_not_public, data, block(data, **{switch: unknown()}), path=switch)
+
+
+def test_plan_without_buckets_is_none_of_its_business() -> None:
+    skip(bucket_not_public, resource("aws:kms/key:Key", "data"))
