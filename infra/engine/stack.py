@@ -154,6 +154,13 @@ class Stack:
             raise EngineError(f"no stack {self.name!r}: there is no {self.file}. Stacks: {', '.join(known) or 'none'}")
         if self.exists():
             return
+        try:
+            self._init()
+        except EngineError as error:
+            if "already exists" not in str(error):  # another `up` has been quicker; the lock decides between the two
+                raise
+
+    def _init(self) -> None:
         if not self._salt_in_state():
             self._engine("stack", "init", self.name, "--no-select")
             return
