@@ -22,10 +22,12 @@ from components.cluster.secrets import ExternalSecrets
 from components.data_aws import DataArgs, DataSection, compose_data
 from components.governance.aws import AwsRecords, AwsRecordsArgs
 from components.identity.aws import AwsIdentities, AwsIdentitiesArgs
+from components.labels import labelled
 from components.monitoring.aws import MonitoringSection
 from components.network import Nat
 from components.network.aws import AwsNetwork, AwsNetworkArgs
 from components.serving_aws import InferenceSection, ServingArgs, compose_serving
+from policies.ownership import labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,9 @@ def compose(target: AwsTarget, parent: pulumi.Resource) -> Mapping[str, Any]:
         default_tags={"tags": dict(cloud.tags)},
         opts=pulumi.ResourceOptions(parent=parent),
     )
-    within = pulumi.ResourceOptions(parent=parent, providers={"aws": provider})
+    within = pulumi.ResourceOptions(
+        parent=parent, providers={"aws": provider}, transformations=[labelled(labels(cloud.tags))]
+    )
     records = AwsRecords("records", target.records, within)
     network = AwsNetwork(
         "network",

@@ -189,7 +189,9 @@ class AwsCluster(KubernetesCluster):
                 **({"public_access_cidrs": list(args.public_cidrs)} if args.public_cidrs else {}),
             },
             tags={"Name": args.name},
-            opts=self.child(depends_on=[logs, secrets, *managed]),
+            opts=pulumi.ResourceOptions.merge(
+                self.child(depends_on=[logs, secrets, *managed]), pulumi.ResourceOptions(protect=cloud.protected)
+            ),
         )
 
     def _access(self, cluster: eks.Cluster) -> list[pulumi.Resource]:

@@ -49,9 +49,7 @@ class Keys(Component):
                 deletion_window_in_days=30,
                 policy=policy(*statements(args.cloud, purpose)),
                 tags={"Name": args.cloud.names.of("alias", purpose), "Purpose": purpose},
-                opts=pulumi.ResourceOptions.merge(
-                    self.child(), pulumi.ResourceOptions(protect=args.cloud.protected and purpose in ("data", "audit"))
-                ),
+                opts=pulumi.ResourceOptions.merge(self.child(), pulumi.ResourceOptions(protect=args.cloud.protected)),
             )
             kms.Alias(
                 purpose,
