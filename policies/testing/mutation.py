@@ -1,0 +1,240 @@
+"""The mutation run: breaks rules in every way of a list, and tells which broken rule no test catches.
+
+    python -m policies.testing.mutation [RULE…] [--changed BASE] [--seconds N] [--json FILE]
+
+Everything happens in this process: a mutant takes the place of its module, the tests of that module are loaded anew and
+run until one fails. A thousand mutants take about a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import CodeType, FrameType, ModuleType
+
+import yaml
+
+from policies.rule import Rule
+from policies.rules import all_rules
+from policies.testing.cases import PROJECT, CasesError, file_of, run, tests_in
+from policies.testing.mutants import Mutant, mutants
+
+EQUIVALENT = Path(__file__).parent / "equivalent.yaml"
+_PATIENCE = 10.0
+"""Seconds after which a mutant that does not end counts as caught."""
+
+
+class MutationError(Exception):
+    """The run says nothing: what it compares with is missing, or the tests fail without a mutant."""
+
+
+class _TooLongError(BaseException):
+    """A mutant does not end. No `Exception`, since those of a rule are an answer."""
+
+
+@dataclass
+class Report:
+    """What came of a run.
+
+    Attributes:
+        caught: how many mutants a test caught.
+        survivors: those that none did: file, line and change.
+        equivalent: those that the list says cannot be caught.
+        stale: entries of the list that are wrong by now.
+        not_reached: modules that the time was too short for.
+        modules: modules that were broken.
+        seconds: how long it took.
+    """
+
+    caught: int = 0
+    survivors: list[str] = field(default_factory=list)
+    equivalent: int = 0
+    stale: list[str] = field(default_factory=list)
+    not_reached: list[str] = field(default_factory=list)
+    modules: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether every mutant was caught or is known to be none."""
+        return not self.survivors and not self.stale
+
+    def text(self) -> str:
+        """Return it for people."""
+        lines = [
+            f"{len(self.modules)} files of rules, {self.caught} mutants caught, {len(self.survivors)} not, "
+            f"{self.equivalent} equivalent, in {self.seconds:.0f} s"
+        ]
+        lines += [f"NOT CAUGHT  {one}" for one in self.survivors]
+        lines += [f"STALE       {EQUIVALENT.name}: {one}" for one in self.stale]
+        lines += [f"NOT REACHED {one}" for one in self.not_reached]
+        return "\n".join(lines)
+
+
+def mutate(rules: Sequence[Rule], *, seconds: float = float("inf"), say: bool = False) -> Report:
+    """Break the files in which rules stand, and run their tests against each mutant.
+
+    Args:
+        rules: the rules.
+        seconds: after how many no further file is begun.
+        say: whether to tell the progress on standard error.
+
+    Raises:
+        MutationError: the tests of a rule are missing, or fail already.
+    """
+    begun = time.monotonic()
+    report = Report()
+    known = _equivalent()
+    for name, tests in sorted({(rule.judge.__module__, file_of(rule)) for rule in rules}):
+        if time.monotonic() - begun > seconds:
+            report.not_reached.append(name)
+            continue
+        report.modules.append(name)
+        _module(name, tests, known.get(name, {}), report)
+        if say:
+            sys.stderr.write(f"{name}: {report.caught} caught, {len(report.survivors)} not\n")
+    report.seconds = time.monotonic() - begun
+    return report
+
+
+def changed_rules(base: str, project: Path = PROJECT) -> list[Rule]:
+    """Return the rules whose file, or file of tests, differs from what a branch had when this one left it.
+
+    Raises:
+        MutationError: there is no such branch.
+    """
+    fork = _git(project, "merge-base", base, "HEAD")
+    names = _git(project, "diff", "--name-only", fork).splitlines()
+    names += _git(project, "ls-files", "--others", "--exclude-standard").splitlines()
+    changed = {project / name for name in names}
+    return [rule for rule in all_rules() if {file_of(rule), _source(rule.judge.__module__)} & changed]
+
+
+def _module(name: str, tests: Path, known: dict[str, str], report: Report) -> None:
+    try:
+        found = run(tests_in(tests))
+    except CasesError as error:
+        raise MutationError(f"{name}: {error}") from error
+    if found.failures:
+        told = "; ".join(f"{test}: {text}" for test, text in found.failures)
+        raise MutationError(f"{name}: its tests fail without any mutant: {told}")
+    left = dict(known)
+    for one in mutants(_source(name).read_text()):
+        caught = _is_caught(name, one, tests)
+        listed = left.pop(one.key, None) is not None
+        if listed and caught:
+            report.stale.append(f"{name}: {one.key}: it is caught")
+        if caught:
+            report.caught += 1
+        elif listed:
+            report.equivalent += 1
+        else:
+            report.survivors.append(f"{_source(name).relative_to(PROJECT)}:{one.line} {one.key}")
+    report.stale += [f"{name}: {key}: there is no such mutant" for key in left]
+
+
+def _is_caught(name: str, mutant: Mutant, tests: Path) -> bool:
+    code = compile(mutant.tree, f"<mutant of {name}>", "exec")
+    try:
+        with _patience(_PATIENCE), _in_place(name, code):
+            return bool(run(tests_in(tests), until_failure=True).failures)
+    except (Exception, _TooLongError):  # noqa: BLE001 - a module that does not even load is caught
+        return True
+
+
+@contextlib.contextmanager
+def _in_place(name: str, code: CodeType) -> Iterator[None]:
+    """Let a module be another one for a while, for whoever imports it anew."""
+    original = importlib.import_module(name)
+    package, _, last = name.rpartition(".")
+    parent = importlib.import_module(package)
+    twin = ModuleType(name)
+    vars(twin).update({key: value for key, value in vars(original).items() if key.startswith("__")})
+    sys.modules[name] = twin
+    try:
+        exec(code, vars(twin))  # noqa: S102 - our own module, with one change
+        setattr(parent, last, twin)
+        yield
+    finally:
+        sys.modules[name] = original
+        setattr(parent, last, original)
+
+
+@contextlib.contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise _TooLongError
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _equivalent() -> dict[str, dict[str, str]]:
+    """Return the mutants that cannot be caught: by module and key, with the reason.
+
+    Raises:
+        MutationError: an entry says no reason.
+    """
+    stated = yaml.safe_load(EQUIVALENT.read_text()) or {}
+    for name, entries in stated.items():
+        for key, reason in entries.items():
+            if len(str(reason or "")) < 20:
+                raise MutationError(f"{EQUIVALENT.name}: {name}: {key}: say why no test can tell it from the rule")
+    return {name: dict(entries) for name, entries in stated.items()}
+
+
+def _source(name: str) -> Path:
+    file = importlib.import_module(name).__file__
+    assert file is not None
+    return Path(file)
+
+
+def _git(project: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(project), *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise MutationError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; the exit code is 0 where every mutant is caught, 1 where one is not, 2 where nothing was told."""
+    parser = argparse.ArgumentParser(prog="python -m policies.testing.mutation", description=__doc__.splitlines()[0])
+    parser.add_argument("rules", nargs="*", metavar="RULE", help="ids of rules; all by default")
+    parser.add_argument("--changed", metavar="BASE", help="the rules that differ from this branch")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further file after so many")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there, too")
+    stated = parser.parse_args(arguments)
+    rules = list(all_rules())
+    if unknown := sorted(set(stated.rules) - {rule.id for rule in rules}):
+        parser.error(f"there is no rule {', '.join(unknown)}")
+    try:
+        if stated.changed:
+            rules = changed_rules(stated.changed)
+        if stated.rules:
+            rules = [rule for rule in rules if rule.id in stated.rules]
+        report = mutate(rules, seconds=stated.seconds, say=True)
+    except MutationError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if stated.json:
+        stated.json.write_text(json.dumps(asdict(report), indent=1))
+    sys.stdout.write(report.text() + "\n")
+    return 0 if report.passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
