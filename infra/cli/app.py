@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from infra.cli import audit, bootstrap, feedback, models, platform, project, rehearse, release, train
+from infra.cli import audit, bootstrap, feedback, models, platform, policies, project, rehearse, release, train
 from infra.cli.output import CommandFailed, err, fail
 from infra.engine.errors import EngineError
 from infra.settings import SettingsError
@@ -26,6 +26,7 @@ audit.register(app)
 project.register(app)
 rehearse.register(app)
 bootstrap.register(app)
+policies.register(app)
 
 
 def main() -> None:
