@@ -95,9 +95,15 @@ def resource(
     )
 
 
-def component(type: str, name: str, *, parent: Resource | None = None, **options: Any) -> Resource:  # noqa: A002
-    """Return a component; it has neither inputs nor a provider."""
-    return resource(type, name, parent=parent, provider="", **options)
+def component(
+    type: str,  # noqa: A002
+    name: str,
+    inputs: Mapping[str, Any] | None = None,
+    /,
+    **options: Any,
+) -> Resource:
+    """Return a component, which no provider makes; see `resource` for the arguments."""
+    return resource(type, name, inputs, provider="", **options)
 
 
 def gate(*, environment: Any = "prod", settings: Any = None, **inputs: Any) -> Resource:
