@@ -124,7 +124,6 @@ def compose(target: AwsTarget, parent: pulumi.Resource) -> Mapping[str, Any]:
         "identities",
         AwsIdentitiesArgs(
             cloud=cloud,
-            keys={purpose: records.key.arn(purpose) for purpose in ("data", "secrets", "audit")},
             cluster=cloud.names.of("cluster", "main"),
             cluster_made=cluster.cluster_name,
         ),

@@ -51,6 +51,10 @@ class Cloud:
         """Principal of an AWS service."""
         return {"Service": f"{name}.amazonaws.com"}
 
+    def alias(self, purpose: str) -> str:
+        """Alias of the key of a purpose."""
+        return f"alias/{self.names.path('alias', purpose)}"
+
     def root(self) -> Statement:
         """Principal of the account itself: whoever its own policies allow."""
         return {"AWS": self.arn("iam", "root", region=False)}
@@ -64,6 +68,25 @@ def policy(*statements: Statement) -> str:
 def allow(actions: Sequence[str], resources: Sequence[str] | str, **rest: Any) -> Statement:
     """A statement that allows; further keys such as `Principal` and `Condition` by name."""
     return {"Effect": "Allow", "Action": list(actions), "Resource": resources} | rest
+
+
+def allow_key(
+    cloud: Cloud, purpose: str, actions: Sequence[str], *, condition: Mapping[str, Any] | None = None
+) -> Statement:
+    """A statement that allows the use of the key of a purpose, known by its alias.
+
+    A key's ARN is not known before the key is there, and with it in a document nobody could read the document in a
+    preview. The alias is: `kms:ResourceAliases` (AWS KMS developer guide, "ABAC for AWS KMS") holds for whichever key
+    of this account and region carries it. Giving an alias takes a right that no workload has.
+
+    Args:
+        cloud: the environment.
+        purpose: what the key is for.
+        actions: what may be done.
+        condition: further conditions, operator → key → value.
+    """
+    carries = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": cloud.alias(purpose)}}
+    return allow(actions, cloud.arn("kms", "key/*"), Condition={**(condition or {}), **carries})
 
 
 def deny(actions: Sequence[str], resources: Sequence[str] | str, **rest: Any) -> Statement:

@@ -140,6 +140,8 @@ _OPERATORS = {
     "StringEquals": _equals,
     "StringNotEquals": lambda wanted, values: not _equals(wanted, values),
     "StringLike": _matches,
+    "ForAnyValue:StringEquals": _equals,
+    "ForAnyValue:StringLike": _matches,
     "StringNotLike": lambda wanted, values: not _matches(wanted, values),
     "ArnEquals": _matches,
     "ArnLike": _matches,

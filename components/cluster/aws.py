@@ -17,10 +17,9 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_kubernetes
-from pulumi import Output
 from pulumi_aws import cloudwatch, ec2, eks, iam
 
-from components.cloud import Cloud, allow, policy, trust
+from components.cloud import Cloud, allow_key, policy, trust
 from components.cluster import KubernetesCluster, addons
 from components.cluster.disks import DISKS, disk_key_use
 from components.cluster.karpenter import Karpenter, KarpenterArgs
@@ -168,7 +167,7 @@ class AwsCluster(KubernetesCluster):
         secrets = iam.RolePolicy(
             "control-plane",
             role=role.name,
-            policy=Output.from_input(args.secrets_key).apply(lambda key: policy(allow(uses, key))),
+            policy=policy(allow_key(cloud, "secrets", uses)),
             opts=self.child(),
         )
         return eks.Cluster(
@@ -247,7 +246,7 @@ class AwsCluster(KubernetesCluster):
         uses_key = iam.RolePolicy(
             "aws-ebs-csi-driver",
             role=role.name,
-            policy=Output.from_input(self._args.disks_key).apply(lambda key: policy(*disk_key_use(cloud, key))),
+            policy=policy(*disk_key_use(cloud)),
             opts=self.child(),
         )
         rights.append(uses_key)

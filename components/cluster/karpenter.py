@@ -86,17 +86,14 @@ class Karpenter(Component):
         self._args = args
         cloud = args.cloud
         queue = self._interruptions()
-        node_role, profile, admitted = self._nodes()
-        rights = Output.all(node_role.arn, profile.arn, queue.arn, args.disks_key, args.queue_key).apply(
-            lambda found: controller_statements(
-                cloud,
-                args.cluster,
-                node_role=found[0],
-                profile=found[1],
-                queue=found[2],
-                disks_key=found[3],
-                queue_key=found[4],
-            )
+        profile, admitted = self._nodes()
+        nodes = cloud.names.of("role", "karpenter-nodes")
+        rights = controller_statements(
+            cloud,
+            args.cluster,
+            node_role=cloud.arn("iam", f"role/{nodes}", region=False),
+            profile=cloud.arn("iam", f"instance-profile/{nodes}", region=False),
+            queue=cloud.arn("sqs", cloud.names.of("queue", "karpenter")),
         )
         role, granted = pod_role("karpenter", cloud, args.cluster, (NAMESPACE, ACCOUNT), rights, self.child())
         identity = eks.PodIdentityAssociation(
@@ -171,8 +168,8 @@ class Karpenter(Component):
             )
         return queue
 
-    def _nodes(self) -> tuple[iam.Role, iam.InstanceProfile, list[pulumi.Resource]]:
-        """Role and profile of its nodes, and what they need besides to be nodes of the cluster."""
+    def _nodes(self) -> tuple[iam.InstanceProfile, list[pulumi.Resource]]:
+        """Profile of its nodes, and what they need besides to be nodes of the cluster."""
         args, cloud = self._args, self._args.cloud
         role = iam.Role(
             "karpenter-nodes",
@@ -199,7 +196,7 @@ class Karpenter(Component):
             type="EC2_LINUX",
             opts=self.child(),
         )
-        return role, profile, [*admitted, entry]
+        return profile, [*admitted, entry]
 
     def _values(self, queue: sqs.Queue) -> dict[str, Any]:
         """Values of the chart. By default it runs on nodes that it did not start, and tolerates the system taint."""

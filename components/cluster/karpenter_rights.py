@@ -6,7 +6,7 @@ carries two tags, the cluster's and the pool's; what it may change or end must c
 
 from __future__ import annotations
 
-from components.cloud import Cloud, Statement, allow
+from components.cloud import Cloud, Statement, allow, allow_key
 from components.cluster.disks import disk_key_use
 
 _MADE = ("fleet", "instance", "volume", "network-interface", "launch-template", "spot-instances-request")
@@ -17,9 +17,7 @@ _READ = (
 )  # fmt: skip
 
 
-def controller_statements(
-    cloud: Cloud, cluster: str, *, node_role: str, profile: str, queue: str, disks_key: str, queue_key: str
-) -> list[Statement]:
+def controller_statements(cloud: Cloud, cluster: str, *, node_role: str, profile: str, queue: str) -> list[Statement]:
     """Statements of the controller's role.
 
     Args:
@@ -28,8 +26,6 @@ def controller_statements(
         node_role: ARN of the role of its nodes.
         profile: ARN of the instance profile of its nodes.
         queue: ARN of the queue of interruptions.
-        disks_key: ARN of the key of the nodes' disks.
-        queue_key: ARN of the queue's key.
     """
 
     def ec2(*kinds: str) -> list[str]:
@@ -68,11 +64,11 @@ def controller_statements(
         allow(["ssm:GetParameter"], cloud.arn("ssm", "parameter/aws/service/*", account=False), Sid="FindImages"),
         allow(["pricing:GetProducts"], "*", Sid="Prices"),
         allow(["sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ReceiveMessage"], queue, Sid="Interruptions"),
-        allow(
+        allow_key(
+            cloud,
+            "data",
             ["kms:Decrypt"],
-            queue_key,
-            Sid="ReadInterruptions",
-            Condition={"StringEquals": {"kms:ViaService": f"sqs.{cloud.region}.amazonaws.com"}},
+            condition={"StringEquals": {"kms:ViaService": f"sqs.{cloud.region}.amazonaws.com"}},
         ),
         allow(
             ["iam:PassRole"],
@@ -86,5 +82,5 @@ def controller_statements(
             ["iam:ListInstanceProfiles"], cloud.arn("iam", "instance-profile/*", region=False), Sid="LookForItsProfiles"
         ),
         allow(["eks:DescribeCluster"], cloud.arn("eks", f"cluster/{cluster}"), Sid="FindTheCluster"),
-        *disk_key_use(cloud, disks_key),
+        *disk_key_use(cloud),
     ]

@@ -134,9 +134,10 @@ class AwsRecords(Component):
     def _stop_training(self, args: AwsRecordsArgs, budget: budgets.Budget) -> None:
         """When the budget is spent, the role of training loses the right to start anything; serving goes on."""
         cloud = args.cloud
+        called = cloud.names.of("policy", "budget-spent")
         stopped = iam.Policy(
             "budget-spent",
-            name=cloud.names.of("policy", "budget-spent"),
+            name=called,
             description="Attached when the month's budget is spent",
             policy=policy(
                 deny(
@@ -162,13 +163,11 @@ class AwsRecords(Component):
         iam.RolePolicy(
             "budget",
             role=executes.name,
-            policy=stopped.arn.apply(
-                lambda arn: policy(
-                    allow(
-                        ["iam:AttachRolePolicy", "iam:DetachRolePolicy"],
-                        cloud.arn("iam", f"role/{trained_by}", region=False),
-                        Condition={"ArnEquals": {"iam:PolicyARN": arn}},
-                    )
+            policy=policy(
+                allow(
+                    ["iam:AttachRolePolicy", "iam:DetachRolePolicy"],
+                    cloud.arn("iam", f"role/{trained_by}", region=False),
+                    Condition={"ArnEquals": {"iam:PolicyARN": cloud.arn("iam", f"policy/{called}", region=False)}},
                 )
             ),
             opts=self.child(),

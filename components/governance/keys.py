@@ -41,6 +41,7 @@ class Keys(Component):
     def __init__(self, name: str, args: KeysArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:governance:Keys", name, opts)
         self.by_purpose: dict[Purpose, kms.Key] = {}
+        self._arns: dict[Purpose, Output[str]] = {}
         for purpose in PURPOSES:
             key = kms.Key(
                 purpose,
@@ -51,19 +52,19 @@ class Keys(Component):
                 tags={"Name": args.cloud.names.of("alias", purpose), "Purpose": purpose},
                 opts=pulumi.ResourceOptions.merge(self.child(), pulumi.ResourceOptions(protect=args.cloud.protected)),
             )
-            kms.Alias(
+            alias = kms.Alias(
                 purpose,
-                name=f"alias/{args.cloud.names.path('alias', purpose)}",
+                name=args.cloud.alias(purpose),
                 target_key_id=key.key_id,
                 opts=self.child(),
             )
             self.by_purpose[purpose] = key
-        self.register(arns={purpose: key.arn for purpose, key in self.by_purpose.items()})
+            self._arns[purpose] = Output.all(key.arn, alias.id).apply(lambda made: str(made[0]))
+        self.register(arns=self._arns)
 
     def arn(self, purpose: Purpose) -> Output[str]:
-        """ARN of the key of a purpose."""
-        arn: Output[str] = self.by_purpose[purpose].arn
-        return arn
+        """ARN of the key of a purpose, known once its alias is there, by which rights over it are given."""
+        return self._arns[purpose]
 
 
 def statements(cloud: Cloud, purpose: Purpose) -> list[Statement]:

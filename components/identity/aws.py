@@ -6,7 +6,6 @@ cluster. An association must be there before the pod starts, since credentials a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -25,13 +24,11 @@ class AwsIdentitiesArgs:
 
     Attributes:
         cloud: the environment.
-        keys: ARN of each key by its purpose.
         cluster: name of the Kubernetes cluster.
         cluster_made: the same, known once the cluster is there; associations wait for it.
     """
 
     cloud: Cloud
-    keys: Mapping[str, pulumi.Input[str]]
     cluster: str
     cluster_made: pulumi.Input[str]
 
@@ -70,7 +67,7 @@ class AwsIdentities(Component):
         rights = iam.RolePolicy(
             one.name,
             role=role.name,
-            policy=Output.all(**self._args.keys).apply(lambda keys: policy(*statements(one, cloud, keys))),
+            policy=policy(*statements(one, cloud)),
             opts=self.child(),
         )
         self._made[one.name] = [rights]

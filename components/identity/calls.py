@@ -52,9 +52,10 @@ def granted(one: Identity, cloud: Cloud, keys: Mapping[str, str]) -> Iterator[Ca
                 yield Call(action, whole, {})
         if grant.kind in KEYS:
             encrypts = grant.access in ("write", "send", "deliver")
-            via = {"kms:ViaService": f"{SERVICES[grant.kind]}.{cloud.region}.amazonaws.com"}
+            purpose = grant.key or KEYS[grant.kind]
+            used = _used(cloud, purpose, SERVICES[grant.kind])
             for action in ("kms:Decrypt", *(("kms:GenerateDataKey",) if encrypts else ())):
-                yield Call(action, keys[grant.key or KEYS[grant.kind]], via)
+                yield Call(action, keys[purpose], used)
 
 
 def foreign(one: Identity, cloud: Cloud, keys: Mapping[str, str]) -> Iterator[Call]:
@@ -81,17 +82,25 @@ def foreign(one: Identity, cloud: Cloud, keys: Mapping[str, str]) -> Iterator[Ca
         yield Call(action, cloud.arn("iam", f"role/{cloud.names.of('role', 'control')}", region=False), {})
     needed = {grant.key or KEYS[grant.kind] for grant in one.grants if grant.kind in KEYS}
     for purpose, key in keys.items():
-        yield Call("kms:Decrypt", key, {"kms:ViaService": f"lambda.{cloud.region}.amazonaws.com"})
-        yield Call("kms:ScheduleKeyDeletion", key, {"kms:ViaService": f"s3.{cloud.region}.amazonaws.com"})
+        yield Call("kms:Decrypt", key, _used(cloud, purpose, "lambda"))
+        yield Call("kms:ScheduleKeyDeletion", key, _used(cloud, purpose, "s3"))
         if purpose not in needed:
             for service in sorted(set(SERVICES.values())):
-                yield Call("kms:Decrypt", key, {"kms:ViaService": f"{service}.{cloud.region}.amazonaws.com"})
+                yield Call("kms:Decrypt", key, _used(cloud, purpose, service))
 
 
 def sample(grant: Grant, cloud: Cloud) -> str:
     """ARN of one thing that a grant is about."""
     found = arn(cloud, grant.kind, grant.name).replace("??????", "a1b2c3").replace("*", "0000")
     return f"{found}/{grant.prefix}some/object" if grant.kind == "bucket" else found
+
+
+def _used(cloud: Cloud, purpose: str, service: str) -> dict[str, str]:
+    """What is known of the use of a key by way of a service: the service, and the alias that the key carries."""
+    return {
+        "kms:ViaService": f"{service}.{cloud.region}.amazonaws.com",
+        "kms:ResourceAliases": cloud.alias(purpose),
+    }
 
 
 def _context(grant: Grant, cloud: Cloud) -> dict[str, str]:

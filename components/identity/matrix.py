@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from components.cloud import Cloud, Statement, allow
+from components.cloud import Cloud, Statement, allow, allow_key
 
 Kind = Literal[
     "bucket", "table", "queue", "secret", "database-secret", "topic", "repository", "feature-group", "pipeline"
@@ -268,20 +268,19 @@ def arn(cloud: Cloud, kind: Kind, name: str) -> str:
     return cloud.arn("sagemaker", f"pipeline/{names.prefix}-{name}-*")
 
 
-def statements(identity: Identity, cloud: Cloud, keys: Mapping[str, str]) -> list[Statement]:
+def statements(identity: Identity, cloud: Cloud) -> list[Statement]:
     """Policy statements of a workload.
 
     Args:
         identity: the workload.
         cloud: the environment.
-        keys: ARN of each key by its purpose.
     """
     found = [statement for grant in identity.grants for statement in _of_grant(grant, cloud)]
     if any(grant.kind == "repository" for grant in identity.grants):
         # Asks for a token of the whole registry; the images stay guarded by their repositories. No narrower resource
         # exists for it (Service Authorization Reference, ecr:GetAuthorizationToken).
         found.append(allow(["ecr:GetAuthorizationToken"], "*", Sid="RegistryToken"))
-    found += _of_keys(identity, cloud, keys)
+    found += _of_keys(identity, cloud)
     return found
 
 
@@ -308,7 +307,7 @@ def _condition(found: dict[str, dict[str, str]]) -> dict[str, dict[str, dict[str
     return {"Condition": found} if found else {}
 
 
-def _of_keys(identity: Identity, cloud: Cloud, keys: Mapping[str, str]) -> Iterator[Statement]:
+def _of_keys(identity: Identity, cloud: Cloud) -> Iterator[Statement]:
     """Rights over keys: each only by way of the service whose things it encrypts."""
     needed: dict[tuple[KeyPurpose, bool], set[str]] = {}
     for grant in identity.grants:
@@ -318,7 +317,7 @@ def _of_keys(identity: Identity, cloud: Cloud, keys: Mapping[str, str]) -> Itera
     for (purpose, encrypts), services in sorted(needed.items()):
         via = [f"{service}.{cloud.region}.amazonaws.com" for service in sorted(services)]
         condition = {"StringEquals": {"kms:ViaService": via}}
-        yield allow(_ENCRYPTS if encrypts else _DECRYPTS, keys[purpose], Condition=condition)
+        yield allow_key(cloud, purpose, _ENCRYPTS if encrypts else _DECRYPTS, condition=condition)
 
 
 def table() -> str:

@@ -196,9 +196,10 @@ class AwsNetwork(Network):
 
     def _flow_logs(self) -> None:
         cloud = self._args.cloud
+        called = f"/{cloud.names.path('log-group', 'network')}"
         group = cloudwatch.LogGroup(
             "flow-logs",
-            name=f"/{cloud.names.path('log-group', 'network')}",
+            name=called,
             retention_in_days=self._args.flow_log_days,
             kms_key_id=self._args.logs_key,
             opts=self.child(),
@@ -211,11 +212,12 @@ class AwsNetwork(Network):
             ),
             opts=self.child(),
         )
+        arn = cloud.arn("logs", f"log-group:{called}")
         writes = ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"]
         iam.RolePolicy(
             "flow-logs",
             role=role.name,
-            policy=group.arn.apply(lambda arn: policy(allow(writes, [arn, f"{arn}:*"]))),
+            policy=policy(allow(writes, [arn, f"{arn}:*"])),
             opts=self.child(),
         )
         ec2.FlowLog(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components.cloud import Cloud
+from components.governance.keys import PURPOSES
 from components.identity.calls import foreign, granted
 from components.identity.matrix import MATRIX, Identity
 from policies.access import Call, evaluate
@@ -57,7 +58,7 @@ def judge(state: Sequence[Resource], cloud: Cloud) -> Access:
         state: The resources of a stack's state.
         cloud: The environment.
     """
-    keys = dict(_keys(state))
+    keys = dict(_keys(state, cloud))
     wrong: list[str] = []
     unevaluated: dict[str, Sequence[str]] = {}
     allowed = denied = 0
@@ -98,10 +99,12 @@ def _needed(one: Identity, cloud: Cloud) -> set[str]:
     return {call.resource for call in granted(one, cloud, asked) if call.action.startswith("kms:")}
 
 
-def _keys(state: Sequence[Resource]) -> Iterator[tuple[str, str]]:
+def _keys(state: Sequence[Resource], cloud: Cloud) -> Iterator[tuple[str, str]]:
+    """Yield purpose and ARN of each key, by the alias that it carries: rights over keys are given by those."""
+    purposes = {cloud.alias(purpose): purpose for purpose in PURPOSES}
     for resource in state:
-        if resource["type"] == "aws:kms/key:Key" and "Purpose" in (resource["outputs"].get("tags") or {}):
-            yield resource["outputs"]["tags"]["Purpose"], resource["outputs"]["arn"]
+        if resource["type"] == "aws:kms/alias:Alias" and resource["outputs"].get("name") in purposes:
+            yield purposes[resource["outputs"]["name"]], resource["outputs"]["targetKeyArn"]
 
 
 def _policies(state: Sequence[Resource], role: str) -> list[Mapping[str, Any]] | None:

@@ -31,12 +31,12 @@ State = list[dict[str, Any]]
 def state() -> State:
     """The state of an environment whose roles have what the matrix says."""
     found: State = [
-        {"type": "aws:kms/key:Key", "outputs": {"arn": arn, "tags": {"Purpose": purpose}}}
+        {"type": "aws:kms/alias:Alias", "outputs": {"name": CLOUD.alias(purpose), "targetKeyArn": arn}}
         for purpose, arn in KEYS.items()
     ]
     for one in MATRIX:
         name = CLOUD.names.of("role", one.name)
-        document = json.dumps({"Version": "2012-10-17", "Statement": statements(one, CLOUD, KEYS)})
+        document = json.dumps({"Version": "2012-10-17", "Statement": statements(one, CLOUD)})
         found.append({"type": "aws:iam/role:Role", "outputs": {"name": name}})
         found.append({"type": "aws:iam/rolePolicy:RolePolicy", "outputs": {"role": name, "policy": document}})
     return found

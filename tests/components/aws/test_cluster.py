@@ -229,7 +229,7 @@ def test_karpenter_touches_only_nodes_of_its_cluster(cluster: Cluster) -> None:
     starts = statement(made, "karpenter", "StartTagged")
     assert starts["Condition"]["StringEquals"]["aws:RequestTag/eks:eks-cluster-name"] == "acme-prod-main"
     gives = statement(made, "karpenter", "GiveNodesTheirRole")
-    assert gives["Resource"] == "arn:aws:iam:eu-central-1:333333333333:acme-prod-karpenter-nodes"
+    assert gives["Resource"] == "arn:aws:iam::333333333333:role/acme-prod-karpenter-nodes"
     document = json.loads(made.of_type("aws:iam/rolePolicy:RolePolicy")["karpenter"].inputs["policy"])
     unbounded = [one for one in document["Statement"] if one["Resource"] == "*" and "Condition" not in one]
     assert [one["Action"] for one in unbounded] == [["pricing:GetProducts"]]

@@ -13,12 +13,11 @@ from components.identity.matrix import MATRIX, statements
 from components.testing import Recording
 
 Run = Callable[[Callable[[], Any]], Recording]
-KEYS = {purpose: f"arn:aws:kms:eu-central-1:333333333333:key/{purpose}" for purpose in ("data", "secrets", "audit")}
 
 
 @pytest.fixture
 def identities(cloud: Cloud, run: Run) -> Callable[[], Recording]:
-    args = AwsIdentitiesArgs(cloud=cloud, keys=KEYS, cluster="acme-prod-main", cluster_made="acme-prod-main")
+    args = AwsIdentitiesArgs(cloud=cloud, cluster="acme-prod-main", cluster_made="acme-prod-main")
     return lambda: run(lambda: AwsIdentities("identities", args))
 
 
@@ -30,7 +29,7 @@ def test_each_workload_has_a_role_with_its_rights_and_no_others(
     rights = made.of_type("aws:iam/rolePolicy:RolePolicy")
     assert set(made.of_type("aws:iam/role:Role")) == set(rights) == {one.name for one in MATRIX}
     for one in MATRIX:
-        assert json.loads(rights[one.name].inputs["policy"])["Statement"] == statements(one, cloud, KEYS)
+        assert json.loads(rights[one.name].inputs["policy"])["Statement"] == statements(one, cloud)
 
 
 def test_a_workload_taken_out_of_the_matrix_has_no_role(

@@ -9,6 +9,8 @@ from policies.access import Call, evaluate
 OWNED = "kubernetes.io/cluster/acme-prod-main"
 POOL = "karpenter.sh/nodepool"
 INSTANCE = "arn:aws:ec2:eu-central-1:333333333333:instance/i-1"
+KEY = "arn:aws:kms:eu-central-1:333333333333:key/1"
+SQS, S3, EC2 = (f"{service}.eu-central-1.amazonaws.com" for service in ("sqs", "s3", "ec2"))
 NODE_ROLE = "arn:aws:iam::333333333333:role/acme-prod-karpenter-nodes"
 
 
@@ -21,8 +23,6 @@ def document(cloud: Cloud) -> str:
             node_role=NODE_ROLE,
             profile="arn:aws:iam::333333333333:instance-profile/acme-prod-karpenter-nodes",
             queue="arn:aws:sqs:eu-central-1:333333333333:acme-prod-karpenter",
-            disks_key="arn:aws:kms:eu-central-1:333333333333:key/disks",
-            queue_key="arn:aws:kms:eu-central-1:333333333333:key/queues",
         )
     )
 
@@ -69,12 +69,10 @@ def document(cloud: Cloud) -> str:
         ("iam:CreateInstanceProfile", "arn:aws:iam::333333333333:instance-profile/mine", {}, False),
         ("sqs:SendMessage", "arn:aws:sqs:eu-central-1:333333333333:acme-prod-karpenter", {}, False),
         ("sqs:ReceiveMessage", "arn:aws:sqs:eu-central-1:333333333333:acme-prod-karpenter", {}, True),
-        (
-            "kms:Decrypt",
-            "arn:aws:kms:eu-central-1:333333333333:key/queues",
-            {"kms:ViaService": "s3.eu-central-1.amazonaws.com"},
-            False,
-        ),
+        ("kms:Decrypt", KEY, {"kms:ViaService": SQS, "kms:ResourceAliases": "alias/acme/prod/data"}, True),
+        ("kms:Decrypt", KEY, {"kms:ViaService": SQS, "kms:ResourceAliases": "alias/acme/prod/audit"}, False),
+        ("kms:Decrypt", KEY, {"kms:ViaService": S3, "kms:ResourceAliases": "alias/acme/prod/data"}, False),
+        ("kms:CreateGrant", KEY, {"kms:ViaService": EC2, "kms:ResourceAliases": "alias/acme/prod/data"}, False),
     ],
 )
 def test_karpenter_may_do_its_work_and_no_other(

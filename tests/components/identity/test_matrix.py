@@ -43,7 +43,7 @@ GRANTS = [
 
 
 def rendered(one: Identity) -> Mapping[str, object]:
-    return {"Version": "2012-10-17", "Statement": statements(one, CLOUD, ARNS)}
+    return {"Version": "2012-10-17", "Statement": statements(one, CLOUD)}
 
 
 def calls(grant: Grant, cloud: Cloud = CLOUD) -> Iterator[Call]:
@@ -85,12 +85,17 @@ def test_nobody_can_change_audit_records(one: Identity) -> None:
 def test_keys_are_used_by_way_of_the_services_alone(one: Identity) -> None:
     needed = {grant.key or KEYS[grant.kind] for grant in one.grants if grant.kind in KEYS}
     for purpose in PURPOSES:
-        direct = Call("kms:Decrypt", ARNS[purpose], {"kms:ViaService": "lambda.eu-central-1.amazonaws.com"})
+        carried = {"kms:ResourceAliases": CLOUD.alias(purpose)}
+        direct = Call("kms:Decrypt", ARNS[purpose], {"kms:ViaService": "lambda.eu-central-1.amazonaws.com", **carried})
         assert evaluate([rendered(one)], direct).outcome == "denied"
         outcomes = {
             evaluate(
                 [rendered(one)],
-                Call("kms:Decrypt", ARNS[purpose], {"kms:ViaService": f"{service}.eu-central-1.amazonaws.com"}),
+                Call(
+                    "kms:Decrypt",
+                    ARNS[purpose],
+                    {"kms:ViaService": f"{service}.eu-central-1.amazonaws.com", **carried},
+                ),
             ).outcome
             for service in set(SERVICES.values())
         }
@@ -99,7 +104,7 @@ def test_keys_are_used_by_way_of_the_services_alone(one: Identity) -> None:
 
 @pytest.mark.parametrize("one", MATRIX, ids=lambda one: one.name)
 def test_no_right_is_a_wildcard(one: Identity) -> None:
-    for statement in statements(one, CLOUD, ARNS):
+    for statement in statements(one, CLOUD):
         assert not any("*" in action for action in statement["Action"])
         if statement["Resource"] == "*":
             assert statement["Action"] == ["ecr:GetAuthorizationToken"]
