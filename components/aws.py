@@ -61,6 +61,7 @@ class ClusterSection:
     version: str
     public_cidrs: Sequence[str]
     admin_roles: Sequence[str]
+    release_roles: Sequence[str]
     log_days: int
     system: SystemNodesArgs
     pools: Sequence[NodePoolArgs]
@@ -104,6 +105,7 @@ def compose(target: AwsTarget, parent: pulumi.Resource) -> Mapping[str, Any]:
             version=target.cluster.version,
             public_cidrs=target.cluster.public_cidrs,
             admin_roles=target.cluster.admin_roles,
+            release_roles=target.cluster.release_roles,
             log_days=target.cluster.log_days,
             system=target.cluster.system,
             pools=target.cluster.pools,
@@ -163,6 +165,8 @@ def compose(target: AwsTarget, parent: pulumi.Resource) -> Mapping[str, Any]:
             identities=identities,
             data=data,
             cluster_made=cluster.cluster_name,
+            api_server=cluster.endpoint,
+            api_authority=cluster.authority,
             network_cidr=target.network.cidr,
             zones=target.network.zones,
             alarm_topic=records.alarm_topic,

@@ -262,15 +262,56 @@ class Strategy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Controller:
-    """The rollout controller: its address and its admin token."""
+class ServiceProxy:
+    """A cluster on EKS whose API server passes requests on: its name, its region, and its certificate authority.
 
-    url: Input[str]
-    token: Input[str]
+    The authority is in PEM form and base64, as EKS states it.
+    """
+
+    cluster: Input[str]
+    region: Input[str]
+    authority: Input[str]
 
     def wire(self) -> Wire:
         """Return the value as the provider expects it."""
-        return {"url": self.url, "token": Output.secret(self.token)}
+        return {"cluster": self.cluster, "region": self.region, "authority": self.authority}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controller:
+    """The rollout controller: its address and its admin token, and the API server that the address goes through."""
+
+    url: Input[str]
+    token: Input[str]
+    proxy: ServiceProxy | None = None
+
+    def wire(self) -> Wire:
+        """Return the value as the provider expects it."""
+        proxy = self.proxy.wire() if self.proxy else None
+        return _present(url=self.url, token=Output.secret(self.token), proxy=proxy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trust:
+    """Whose approvals count in an environment: what the policies judge the manifest of a release by in a preview.
+
+    The controller has its own, out of the foundation, and decides by that.
+
+    Attributes:
+        environment: name of the environment, for which approvals must be.
+        approval: whether a passed evaluation suffices (`rule`), or people must have approved (`signatures`).
+        root: name of the trust root.
+        signers: its allowed signers, the text of the file; empty where nobody is trusted.
+    """
+
+    environment: str
+    approval: Literal["rule", "signatures"]
+    root: str
+    signers: str
+
+    def wire(self) -> Wire:
+        """Return the value as the provider expects it."""
+        return dict(vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,6 +338,8 @@ class ModelReleaseArgs:
         controller: Where releases are asked for.
         candidate: Result of the model's training `Job`, for `latest`.
         manifest: The release manifest, for a pinned version.
+        previous: The manifest of the newest version before it that has one: what a rollback can return to.
+        trust: Whose approvals count, for the policies.
         strategy: How the version takes over.
         shadows: Further versions that get copies of the model's requests.
         wait: Whether `up` waits for the end of the rollout.
@@ -310,6 +353,8 @@ class ModelReleaseArgs:
     controller: Controller
     candidate: Input[Mapping[str, Any]] | None = None
     manifest: Input[Mapping[str, Any]] | None = None
+    previous: Input[Mapping[str, Any]] | None = None
+    trust: Trust | None = None
     strategy: Strategy = field(default_factory=Strategy)
     shadows: Sequence[Shadow] = ()
     wait: bool = True
@@ -325,6 +370,8 @@ class ModelReleaseArgs:
             controller=self.controller.wire(),
             candidate=self.candidate,
             manifest=self.manifest,
+            previous=self.previous,
+            trust=self.trust.wire() if self.trust else None,
             strategy=self.strategy.wire(),
             shadows=[shadow.wire() for shadow in self.shadows] or None,
             wait=self.wait,

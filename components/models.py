@@ -43,6 +43,7 @@ class Model:
         strategy: how a new version takes over.
         params: training parameters that differ from those of its folder.
         manifest: the release manifest of a pinned version; what training makes is then not what is released.
+        previous: manifest of the newest version before a pinned one that has a manifest.
         shadows: further versions that get copies of its requests.
     """
 
@@ -56,6 +57,7 @@ class Model:
     strategy: Strategy = field(default_factory=Strategy)
     params: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     manifest: Mapping[str, Any] | None = None
+    previous: Mapping[str, Any] | None = None
     shadows: tuple[Shadow, ...] = ()
 
     @property

@@ -17,6 +17,7 @@ from components.gate import Gate, GateArgs, behind
 from components.inference.releases import Releases, ReleasesArgs
 from components.local import LocalTarget
 from components.models import Model
+from components.releases_layer import ReleasesTarget, compose_releases
 
 if TYPE_CHECKING:
     from components.aws import AwsTarget
@@ -39,7 +40,7 @@ class PlatformArgs:
     """
 
     gate: GateArgs
-    target: LocalTarget | AwsTarget
+    target: LocalTarget | AwsTarget | ReleasesTarget
     releases: bool
     models: Sequence[Model]
     wait: bool
@@ -68,6 +69,8 @@ class Platform(Component):
                 "endpoints": endpoints(foundation),
                 "models": self._models(args, args.target, foundation) if args.releases else {},
             }
+        elif isinstance(args.target, ReleasesTarget):
+            self.exports = compose_releases(args.target, args, self)
         else:
             from components import aws  # only programs of this target pay for the import
 

@@ -14,7 +14,9 @@ from components.governance.keys import Keys
 from components.identity.aws import AwsIdentities
 from components.inference import Batching, Capture, Group, Limits
 from components.inference.aws import AwsInference, AwsInferenceArgs, feature_access, registry_access
-from components.inference.kubernetes import ServingSection
+from components.inference.kubernetes import CONTROL, CONTROL_PORT, ServingSection
+from components.inference.ray_service import NAMESPACE
+from components.inference.release_access import proxy_path
 from components.monitoring.aws import AwsMonitoring, AwsMonitoringArgs, MonitoringSection
 from components.network.plan import divide
 
@@ -46,6 +48,8 @@ class ServingArgs:
     identities: AwsIdentities
     data: Data
     cluster_made: pulumi.Input[str]
+    api_server: pulumi.Input[str]
+    api_authority: pulumi.Input[str]
     network_cidr: str
     zones: int
     alarm_topic: pulumi.Input[str]
@@ -100,7 +104,16 @@ def compose_serving(args: ServingArgs, on_cluster: pulumi.ResourceOptions) -> Ma
         pulumi.ResourceOptions.merge(on_cluster, pulumi.ResourceOptions(depends_on=[data.stores])),
     )
     return {
-        "control": {"url": inference.control_url, "token": inference.control_token},
+        "control": {
+            # Where those reach it who are outside of the cluster.
+            "url": pulumi.Output.concat(args.api_server, proxy_path(NAMESPACE, CONTROL, CONTROL_PORT)),
+            "token": inference.control_token,
+            "cluster": args.cluster_made,
+            "region": cloud.region,
+            "authority": args.api_authority,
+        }
+        if section.digest is not None
+        else {"url": "", "token": inference.control_token},
         "dashboards": {"url": monitoring.dashboards_url, "username": "admin", "token": monitoring.dashboards_password},
         "inference": {"url": inference.url, "token": inference.token},
         "metrics": {"url": monitoring.url},

@@ -13,10 +13,12 @@ from infra import installed  # noqa: E402
 from infra.arguments import platform_args  # noqa: E402
 from infra.engine.errors import EngineError  # noqa: E402
 from infra.facts import commit_of  # noqa: E402
+from infra.releases_target import require_own_trust  # noqa: E402
 from infra.settings import SettingsError, read_program, secret_keys  # noqa: E402
 
 try:
     settings = read_program(PROJECT)
+    require_own_trust(settings, pulumi.get_stack(), preview=pulumi.runtime.is_dry_run())
     args = platform_args(
         settings,
         project=PROJECT,

@@ -15,7 +15,8 @@ from components.models import Model, Replicas
 from components.platform import PlatformArgs
 from components.site import Site
 from infra.facts import gate_args
-from infra.releases import read_manifest
+from infra.releases import read_manifest, read_previous
+from infra.releases_target import releases_target
 from infra.settings import Settings
 from infra.settings import model as stated
 from infra.settings.section import Section
@@ -42,10 +43,13 @@ def platform_args(
         commit: commit of the program.
         secret: top-level keys of the settings that hold secrets.
     """
-    if settings.aws is not None:
+    target: Any
+    if settings.aws is not None and settings.foundation is not None:
+        target = releases_target(settings, settings.aws, settings.foundation, project=project, stack=stack)
+    elif settings.aws is not None:
         from infra.arguments_aws import aws_target  # only programs of this target pay for the import
 
-        target: Any = aws_target(settings, settings.aws, project=project, stack=stack)
+        target = aws_target(settings, settings.aws, project=project, stack=stack)
     else:
         site = Site(stack=stack, home=str(project / ".mlops" / "stacks" / stack), project=str(project), python=python)
         target = _local(settings, site, prometheus)
@@ -55,7 +59,13 @@ def platform_args(
         target=target,
         releases="releases" in settings.layers,
         models=[
-            _model(name, model, read_manifest(project, name, model.version), _shadows(project, name, model))
+            _model(
+                name,
+                model,
+                read_manifest(project, name, model.version),
+                read_previous(project, name, model.version),
+                _shadows(project, name, model),
+            )
             for name, model in sorted(settings.models.items())
         ],
         wait=rollout.wait,
@@ -157,7 +167,13 @@ def _shadows(project: Path, name: str, model: stated.Model) -> tuple[Shadow, ...
     )
 
 
-def _model(name: str, model: stated.Model, manifest: Mapping[str, Any] | None, shadows: tuple[Shadow, ...]) -> Model:
+def _model(
+    name: str,
+    model: stated.Model,
+    manifest: Mapping[str, Any] | None,
+    previous: Mapping[str, Any] | None,
+    shadows: tuple[Shadow, ...],
+) -> Model:
     return Model(
         name=name,
         folder=model.folder,
@@ -169,5 +185,6 @@ def _model(name: str, model: stated.Model, manifest: Mapping[str, Any] | None, s
         strategy=_strategy(model.strategy),
         params=model.params,
         manifest=manifest,
+        previous=previous,
         shadows=shadows,
     )

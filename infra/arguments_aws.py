@@ -21,6 +21,7 @@ from components.registry.database import DatabaseSection
 from components.serving_aws import InferenceSection
 from components.workload import Resources
 from infra.cloud import cloud_of
+from infra.releases_target import read_signers
 from infra.schedulability import namespace_quotas, node_pools, require_schedulable
 from infra.settings import Settings
 from infra.settings.aws import Aws
@@ -77,8 +78,11 @@ def require_made(settings: Settings, aws: Aws, stack: str) -> None:
     """
     file = f"stacks/Pulumi.{stack}.yaml"
     problems = []
-    if "foundation" not in settings.layers:
-        reason = "a stack of releases only is not made on AWS yet; name foundation"
+    if {"foundation", "releases"} <= set(settings.layers):
+        reason = (
+            "on AWS a rollout does not hold the lock of the foundation: state `layers: [foundation]`, and make a "
+            f"second stack with `foundation: {stack}` and `layers: [releases]`"
+        )
         problems.append(Problem("layers", reason, file))
     if aws.pipelines.runner == "sagemaker":
         reason = "SageMaker pipelines are not composed yet: their jobs cannot reach the registry; state ray"
@@ -94,6 +98,7 @@ def cluster_section(aws: Aws) -> ClusterSection:
         version=stated.version,
         public_cidrs=stated.public_cidrs,
         admin_roles=stated.admin_roles,
+        release_roles=stated.release_roles,
         log_days=stated.log_days,
         system=SystemNodesArgs(**stated.system.model_dump()),
         pools=node_pools(aws),
@@ -161,8 +166,9 @@ def inference_section(settings: Settings, aws: Aws, project: Path) -> InferenceS
             control=Resources(**stated.control.model_dump()),
             upgrade_step=stated.upgrade_step,
             upgrade_seconds=stated.upgrade_seconds,
+            trust_root=stated.trust_root or settings.environment,
             approval=stated.approval,
-            signers=_signers(stated.allowed_signers, project),
+            signers=read_signers(stated.allowed_signers, project),
         ),
         groups=groups(models, Replicas(**common.replicas.model_dump())),
         limits=Limits(
@@ -174,13 +180,3 @@ def inference_section(settings: Settings, aws: Aws, project: Path) -> InferenceS
         rollout_timeout_seconds=common.rollout.timeout_seconds,
         feature_deadline_ms=settings.feature_store.deadline_ms,
     )
-
-
-def _signers(path: str | None, project: Path) -> str:
-    if path is None:
-        return ""
-    try:
-        return (project / path).read_text("utf-8")
-    except OSError as error:
-        reason = f"the file of allowed signers can't be read: {error.strerror}; state one below the project's folder"
-        raise SettingsError([Problem(path="aws.inference.allowedSigners", reason=reason, file=path)]) from None

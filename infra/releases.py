@@ -50,6 +50,19 @@ def read_manifest(project: Path, model: str, version: str) -> Mapping[str, Any] 
     return manifest.to_json()
 
 
+def read_previous(project: Path, model: str, version: str) -> Mapping[str, Any] | None:
+    """The manifest of the newest version before a pinned one that has a manifest: what a rollback can return to.
+
+    Raises:
+        SettingsError: its file is no manifest.
+    """
+    if version == "latest":
+        return None
+    named = [path.stem for path in (project / RELEASES / model).glob("*.yaml")]
+    earlier = [int(name) for name in named if name.isdecimal() and int(name) < int(version)]
+    return read_manifest(project, model, str(max(earlier))) if earlier else None
+
+
 def write_manifest(project: Path, manifest: Mapping[str, Any]) -> Path:
     """Write a manifest to its place; returns the file."""
     file = manifest_file(project, str(manifest["model"]), str(manifest["version"]))

@@ -27,6 +27,7 @@ from components.cluster.kubernetes import Foundations, FoundationsArgs, kubeconf
 from components.cluster.placement import POOL_LABEL, SYSTEM_POOL, SYSTEM_TAINT, NodePoolArgs
 from components.cluster.pod_identity import pod_trust
 from components.cluster.quotas import Quota
+from components.inference.release_access import GROUP as RELEASES
 from policies.scheduling.nodes import PODS
 
 LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
@@ -53,6 +54,7 @@ class AwsClusterArgs:
         version: version of Kubernetes.
         public_cidrs: from where its API server may be reached over the internet; without any it is private.
         admin_roles: ARNs of roles that administer it, besides who created it.
+        release_roles: ARNs of roles that may talk to the rollout controller through its API server.
         log_days: control-plane logs are kept this long.
         system: its system nodes.
         pools: the pools that Karpenter fills.
@@ -72,6 +74,7 @@ class AwsClusterArgs:
     version: str
     public_cidrs: Sequence[str]
     admin_roles: Sequence[str]
+    release_roles: Sequence[str]
     log_days: int
     system: SystemNodesArgs
     pools: Sequence[NodePoolArgs]
@@ -90,6 +93,8 @@ class AwsCluster(KubernetesCluster):
     """An EKS cluster. `kubernetes` is the provider for what others put onto it, `namespaces` what they wait for."""
 
     kubernetes: pulumi_kubernetes.Provider
+    authority: pulumi.Output[str]
+    """Certificate authority of its API server, in PEM form and base64."""
     namespaces: Sequence[pulumi.Resource]
     """Namespaces with their quotas and network policies, and the operators whose resources others declare."""
 
@@ -142,6 +147,7 @@ class AwsCluster(KubernetesCluster):
             inside,
         )
         self.namespaces = [*foundations.ready, karpenter]
+        self.authority = cluster.certificate_authority.apply(lambda made: str(made.data))
         self.register(cluster_name=cluster.name, endpoint=cluster.endpoint, node_security_group_id=security_group)
 
     def _control_plane(self) -> eks.Cluster:
@@ -194,7 +200,7 @@ class AwsCluster(KubernetesCluster):
         )
 
     def _access(self, cluster: eks.Cluster) -> list[pulumi.Resource]:
-        """Who administers the cluster: people's and pipelines' roles, by the API of EKS instead of a ConfigMap."""
+        """Who may talk to the cluster: people's and pipelines' roles, by the API of EKS instead of a ConfigMap."""
         cloud, made = self._args.cloud, []
         for number, role in enumerate(self._args.admin_roles):
             entry = eks.AccessEntry(
@@ -210,7 +216,19 @@ class AwsCluster(KubernetesCluster):
                     opts=self.child(depends_on=[entry]),
                 )
             )
-        return list(made)
+        releasers = [
+            eks.AccessEntry(
+                f"releases-{number}",
+                cluster_name=cluster.name,
+                principal_arn=role,
+                type="STANDARD",
+                # What the group may do, the component of inference says.
+                kubernetes_groups=[RELEASES],
+                opts=self.child(),
+            )
+            for number, role in enumerate(self._args.release_roles)
+        ]
+        return [*made, *releasers]
 
     def _managed(self, name: str, role: iam.Role, policies: Sequence[str]) -> list[pulumi.Resource]:
         return [

@@ -31,11 +31,14 @@ from components.inference.ray_service import (
     secret_path,
     specification,
 )
+from components.inference.release_access import ReleaseAccess
 from components.workload import METRICS_NAMESPACE, Peer, Resources, Workload, WorkloadArgs, egress
 
 CONTROL, CONTROL_PORT = "control", 8090
 INNER = "inference-upgrade"
 """Class of the gateway that KubeRay makes, and name of its service."""
+REHEARSAL = "rehearsal"
+"""Trust root of the shipped examples, see `policies.releases.keys`."""
 CALLS = ("registry", "feature-store")
 """Namespaces whose servers replicas ask."""
 _MOUNTED = ("control-admin", "control-replica", "database-url", "snapshot-key")
@@ -57,6 +60,7 @@ class ServingSection:
         control: what the controller may have.
         upgrade_step: share of the traffic that one step of an upgrade moves, per cent.
         upgrade_seconds: seconds between two steps.
+        trust_root: name of the trust root that the signers are.
         approval: whether a version that passed its evaluation may start, or people must have approved it.
         signers: allowed signers, the text of the file; empty where nobody is trusted.
     """
@@ -72,6 +76,7 @@ class ServingSection:
     control: Resources
     upgrade_step: int
     upgrade_seconds: int
+    trust_root: str
     approval: str
     signers: str
 
@@ -175,14 +180,19 @@ class KubernetesInference(Inference):
             snapshot_key=secret_file(secret_path("snapshot-key")),
             model_cache=f"{STATE}/models",
             captures=f"{STATE}/captures",
-            trust={"signature": "required", "roots": self._roots(args)},
+            trust={"signature": "required", "roots": self._roots(args), **self._rehearsal(args)},
             groups_declared=True,
         )
 
     @staticmethod
     def _roots(args: KubernetesInferenceArgs) -> list[dict[str, str]]:
         """The environment's trust root; none without signers, and then no artifact is loaded."""
-        return [{"name": args.environment, "path": SIGNERS}] if args.section.signers else []
+        return [{"name": args.section.trust_root, "path": SIGNERS}] if args.section.signers else []
+
+    @staticmethod
+    def _rehearsal(args: KubernetesInferenceArgs) -> dict[str, bool]:
+        """Says that the environment is a rehearsal, where its trust root is that of the shipped examples."""
+        return {"rehearsal": True} if args.section.trust_root == REHEARSAL else {}
 
     def _control(self, args: KubernetesInferenceArgs) -> Output[str]:
         place = ControlPlace(
@@ -200,6 +210,7 @@ class KubernetesInference(Inference):
                 "approval": args.section.approval,
                 "signature": "required",
                 "trustRoots": self._roots(args),
+                **self._rehearsal(args),
             },
         )
         files: dict[str, Input[str]] = {"/etc/mlops/control.json": Output.json_dumps(control_document(args, place))}
@@ -226,6 +237,7 @@ class KubernetesInference(Inference):
             ),
             self.child(),
         )
+        ReleaseAccess("release-access", NAMESPACE, CONTROL, CONTROL_PORT, self.child())
         return made.url
 
     def _guards(self) -> list[pulumi.Resource]:

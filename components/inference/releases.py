@@ -12,7 +12,7 @@ from typing import Any, Literal
 import pulumi
 from pulumi import Output
 
-from components.blueprint import Controller, ModelRelease, ModelReleaseArgs
+from components.blueprint import Controller, ModelRelease, ModelReleaseArgs, Trust
 from components.component import Component
 from components.models import Model
 
@@ -24,7 +24,8 @@ class ReleasesArgs:
     Attributes:
         controller: rollout controller of the platform.
         models: the models, each with its version and strategy.
-        candidates: result of the training job of each model.
+        candidates: result of the training job of each model that is trained in the same stack.
+        trust: whose approvals count in the environment; None where the policies judge no manifests.
         wait: whether `up` waits for the end of each rollout.
         on_interrupt: what Ctrl-C does to a rollout that is waited for.
         timeout_seconds: bound of that wait.
@@ -33,6 +34,7 @@ class ReleasesArgs:
     controller: Controller
     models: Sequence[Model]
     candidates: Mapping[str, Output[dict[str, Any]]]
+    trust: Trust | None = None
     wait: bool
     on_interrupt: Literal["leave", "abort"] = "leave"
     timeout_seconds: int
@@ -55,8 +57,10 @@ class Releases(Component):
                     group=model.group,
                     controller=args.controller,
                     # What stands for a pinned version is its manifest; it does not wait for training.
-                    candidate=args.candidates[model.name] if model.manifest is None else None,
+                    candidate=args.candidates.get(model.name) if model.manifest is None else None,
                     manifest=model.manifest,
+                    previous=model.previous,
+                    trust=args.trust,
                     strategy=model.strategy,
                     shadows=model.shadows,
                     wait=args.wait,

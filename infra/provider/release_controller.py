@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from infra.provider import rest
+from infra.provider import cluster_access, rest
 from infra.provider.codec import Properties
 from infra.provider.release_inputs import Release
 from infra.provider.resource import Call, ResourceError
@@ -99,18 +99,44 @@ class Controller:
     def __init__(self, inputs: Properties) -> None:
         self._inputs = inputs
         self._token = inputs["controller"]["token"]
+        self._proxy: Mapping[str, Any] | None = inputs["controller"].get("proxy")
+        self._context = cluster_access.context(self._proxy) if self._proxy else None
         self._address = f"{inputs['controller']['url'].rstrip('/')}/v1/models/{quote(inputs['model'], safe='')}"
+
+    def _request(self, method: str, path: str = "", body: object = None) -> rest.Answer:
+        """Ask the controller; what the API server before it says is never taken for its answer.
+
+        Raises:
+            UnreachableError: nobody answers, or the API server reaches no controller.
+            ResourceError: the API server lets nobody through here.
+        """
+        address = self._address + path
+        if self._proxy is None:
+            return rest.request(method, address, token=self._token, body=body)
+        headers = cluster_access.headers(self._proxy, self._token)
+        answer = rest.request(method, address, body=body, headers=headers, context=self._context)
+        if isinstance(answer.body, dict) and answer.body.get("kind") == "Status" and "model" not in answer.body:
+            cluster = self._proxy["cluster"]
+            if answer.status >= 500:
+                raise rest.UnreachableError(
+                    f"cluster {cluster} does not reach the rollout controller, {answer.reason()}"
+                )
+            raise ResourceError(
+                f"{self._inputs['model']}: cluster {cluster} does not let us through to the rollout controller, "
+                f"{answer.reason()}. Who releases needs a role that aws.kubernetes.releaseRoles names"
+            )
+        return answer
 
     def model(self) -> dict[str, Any] | None:
         """Return the controller's view of the model, None when it has none."""
-        answer = rest.request("GET", self._address, token=self._token)
+        answer = self._request("GET")
         if answer.status == 404:
             return None
         return self._body(answer, "does not tell about the model")
 
     def stated(self) -> dict[str, Any] | None:
         """Return the release that is served, as it was asked for; None when there is none."""
-        answer = rest.request("GET", f"{self._address}/release", token=self._token)
+        answer = self._request("GET", "/release")
         if answer.status == 404:
             return None
         return self._body(answer, "does not tell what it serves")
@@ -130,25 +156,25 @@ class Controller:
             "approval": None,  # those that there are stand in the manifest
             "requestedBy": person(),
         }
-        answer = rest.request("PUT", f"{self._address}/release", token=self._token, body=body)
+        answer = self._request("PUT", "/release", body)
         rollout: dict[str, Any] = self._body(answer, f"refuses version {release.version}").get("rollout") or {}
         return rollout
 
     def shadow(self, shadows: list[Properties]) -> None:
         """Let these versions, and no others, get copies of the model's requests."""
         body = {"shadows": shadows, "requestedBy": person()}
-        answer = rest.request("PUT", f"{self._address}/shadows", token=self._token, body=body)
+        answer = self._request("PUT", "/shadows", body)
         self._body(answer, "refuses the shadows")
 
     def abort(self, reason: str) -> None:
         """End the rollout that runs."""
         body = {"reason": reason, "by": person()}
-        answer = rest.request("POST", f"{self._address}/rollout/abort", token=self._token, body=body)
+        answer = self._request("POST", "/rollout/abort", body)
         self._body(answer, "does not abort the rollout")
 
     def withdraw(self) -> None:
         """Withdraw the model; one that is unknown is withdrawn."""
-        answer = rest.request("DELETE", self._address, token=self._token)
+        answer = self._request("DELETE")
         if answer.status != 404:
             self._body(answer, "does not withdraw the model")
 

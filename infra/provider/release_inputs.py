@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.provider.codec import UNKNOWN, Properties
-from infra.provider.inputs import Input, any_object, between, flag, http_address, matching, name, one_of, text
+from infra.provider.inputs import (
+    Input,
+    any_object,
+    between,
+    filled_text,
+    flag,
+    http_address,
+    matching,
+    name,
+    one_of,
+    text,
+)
 
 _PERCENT = Input(rule=between(0, 100, whole=False))
 _STEP = Input(
@@ -28,6 +39,16 @@ FIELDS = {
     "group": Input(rule=name, required=True),
     "candidate": Input(rule=any_object),
     "manifest": Input(rule=any_object),
+    # For the policies that judge a preview: what a rollback can return to, and whose approvals count.
+    "previous": Input(rule=any_object),
+    "trust": Input(
+        fields={
+            "environment": Input(rule=name, required=True),
+            "approval": Input(rule=one_of("rule", "signatures"), required=True),
+            "root": Input(rule=name, required=True),
+            "signers": Input(rule=text, required=True),
+        }
+    ),
     "strategy": Input(
         fields={
             "kind": Input(rule=one_of("all-at-once", "canary", "blue-green", "shadow", "ab"), default="all-at-once"),
@@ -55,6 +76,13 @@ FIELDS = {
         fields={
             "url": Input(rule=http_address, required=True),
             "token": Input(rule=text, secret=True, required=True),
+            "proxy": Input(
+                fields={
+                    "cluster": Input(rule=filled_text, required=True),
+                    "region": Input(rule=filled_text, required=True),
+                    "authority": Input(rule=filled_text, required=True),
+                }
+            ),
         },
         required=True,
     ),

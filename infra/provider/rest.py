@@ -5,7 +5,9 @@ Proxies from the environment are not used: controller and dashboard are neighbou
 
 import http.client
 import json
+import ssl
 import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +43,14 @@ class Answer:
 
 
 def request(
-    method: str, address: str, *, token: str | None = None, body: object = None, timeout: float = 15.0
+    method: str,
+    address: str,
+    *,
+    token: str | None = None,
+    body: object = None,
+    timeout: float = 15.0,
+    headers: Mapping[str, str] | None = None,
+    context: ssl.SSLContext | None = None,
 ) -> Answer:
     """Send a request and return the answer, whatever its status.
 
@@ -51,21 +60,26 @@ def request(
         token: Bearer token.
         body: Value to send as JSON.
         timeout: Seconds to wait for each of connection and answer.
+        headers: Further headers, in lower case.
+        context: Whose certificates are trusted; by default those that this machine trusts.
 
     Raises:
         UnreachableError: When there is no answer.
     """
     parts = urllib.parse.urlsplit(address)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=timeout)
-    headers = {"accept": "application/json"}
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=context)
+    else:
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+    sent = {"accept": "application/json", **(headers or {})}
     if token:
-        headers["authorization"] = f"Bearer {token}"
+        sent["authorization"] = f"Bearer {token}"
     if body is not None:
-        headers["content-type"] = "application/json"
+        sent["content-type"] = "application/json"
     target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
     try:
-        connection.request(method, target, json.dumps(body) if body is not None else None, headers)
+        connection.request(method, target, json.dumps(body) if body is not None else None, sent)
         response = connection.getresponse()
         content = response.read().decode("utf-8", errors="replace")
     except (OSError, http.client.HTTPException) as error:

@@ -13,6 +13,7 @@ import yaml
 
 from infra.engine.environment import engine_environment
 from infra.engine.stack import Stack
+from infra.releases_target import REHEARSAL
 
 _OWN_KEYS = ("secretsprovider", "encryptionsalt", "encryptedkey")
 _PERSONAL = re.compile(r"^(AWS_|PULUMI_(BACKEND_URL|ACCESS_TOKEN|CONFIG_PASSPHRASE|STACK)|KUBECONFIG$)")
@@ -93,6 +94,7 @@ def rehearsal_environment(project: Path, folder: Path, more: Mapping[str, str]) 
         "AWS_ACCESS_KEY_ID": "rehearsal",
         "AWS_SECRET_ACCESS_KEY": "rehearsal",
         "AWS_EC2_METADATA_DISABLED": "true",
+        REHEARSAL: "true",
         **more,
     }
 

@@ -129,6 +129,10 @@ class Kubernetes(Section):
     system: SystemNodes = SystemNodes()
     pools: dict[Annotated[str, Field(pattern=_LABEL)], Pool] = Field(default_factory=dict)
     """Karpenter's pools by name. Serving, training and platform workloads are checked to fit one of them."""
+    release_roles: Annotated[tuple[Annotated[str, Field(pattern=_ROLE)], ...], BeforeValidator(listed)] = ()
+    """IAM roles (ARNs) that may talk to the rollout controller through the cluster's API server, and do nothing else
+    there: those of pipelines that run a stack of releases, such as `<client>-<environment>-ci-releases`, which
+    `./mlops bootstrap` makes."""
     runner: Annotated[str, Field(pattern=r"^https://\S+$")] | None = None
     """Repository or organisation that a CI runner inside the network registers at, from where a private API server is
     reachable; none unless stated. Its token is the secret `<client>/<environment>/runner-token`."""
@@ -251,6 +255,9 @@ class AwsInference(Section):
     allowed_signers: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}$")] | None = None
     """File of the project with the keys that sign artifacts and approvals, in git's allowed-signers format; without it
     nobody is trusted and no model is loaded."""
+    trust_root: Annotated[str, Field(pattern=_LABEL)] | None = None
+    """Name by which approvals and signatures call those keys; the environment's unless stated. `rehearsal` is the one
+    of the shipped examples: it counts in previews and rehearsals, and `up` anywhere else refuses it."""
     requests_per_second: Annotated[int, Field(ge=1, le=1_000_000)] = 200
     """Rate limit of one caller."""
     head: Size = Size(cpus=2, memoryGib=8)

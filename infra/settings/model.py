@@ -24,6 +24,7 @@ RESERVED_MODEL_NAMES = frozenset({"shared"})
 """Names that a model may not have: a serving group of that name exists already."""
 
 _NAME = r"^[a-z][a-z0-9-]{0,30}$"
+STACK_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 
 Layer = Literal["foundation", "releases"]
 StrategyKind = Literal["all-at-once", "canary", "blue-green", "shadow", "ab"]
@@ -446,6 +447,9 @@ class Settings(Section):
     """Whose environment it is."""
     layers: Annotated[tuple[Layer, ...], Field(min_length=1), BeforeValidator(listed)] = ("foundation", "releases")
     """What this stack holds: the platform (`foundation`), the models (`releases`), or both."""
+    foundation: Annotated[str, Field(pattern=STACK_NAME)] | None = None
+    """For a stack of releases only: the stack of this project that holds the platform. Its settings are where this
+    stack's begin, so that both speak of the same environment, and its outputs say where the platform is."""
     ports: Ports = Ports()
     cluster: Cluster = Cluster()
     registry: Registry = Registry()
@@ -469,6 +473,15 @@ class Settings(Section):
     def _fits_target(self) -> Settings:
         if self.target == "local" and "foundation" not in self.layers:
             raise ValueError("target local holds the foundation in the same stack: name foundation in layers as well")
+        if "foundation" in self.layers and self.foundation is not None:
+            raise ValueError(
+                f"foundation names the stack {self.foundation}, but layers says that this stack holds a foundation "
+                "itself: state `layers: [releases]`, or leave foundation out"
+            )
+        if "foundation" not in self.layers and self.foundation is None:
+            raise ValueError(
+                "a stack of releases only states `foundation`: the stack that holds the platform, such as prod"
+            )
         if self.target == "local" and self.aws is not None:
             raise ValueError("aws is stated, but target is local: remove one of both")
         if self.target == "aws" and self.aws is None:

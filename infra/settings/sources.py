@@ -123,7 +123,7 @@ def _structured(value: object) -> object:
 
 def resolve(project: Path, stack: Layer) -> Settings:
     """Settings of one stack from what it states itself: baselines merged, everything checked."""
-    layers = [*_baselines(project, stack), stack]
+    layers = [*_below(project, stack), stack]
     values: Mapping[str, Any] = {}
     for layer in layers:
         values = merge(values, layer.values)
@@ -184,6 +184,33 @@ def _folder_problem(folder: Path) -> str | None:
     if not (folder / "model.py").is_file():
         return "the folder holds no model.py, so it is not a model"
     return None
+
+
+def _below(project: Path, stack: Layer) -> list[Layer]:
+    """What a stack builds on, the most general first: its baselines; of releases only, the stack of its foundation."""
+    foundation = stack.values.get("foundation")
+    if foundation is None:
+        return _baselines(project, stack)
+
+    def refused(reason: str, key: str = "foundation") -> SettingsError:
+        return SettingsError([Problem(key, reason, stack.file, json.dumps(stack.values.get(key), default=str))])
+
+    known = {path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in (project / STACKS).glob("Pulumi.*")}
+    own = Path(stack.file).name.removeprefix("Pulumi.").removesuffix(".yaml")
+    if not isinstance(foundation, str) or foundation not in known - {own}:
+        listed = ", ".join(sorted(known - {own})) or "none"
+        raise refused(f"there is no such other stack in {STACKS.as_posix()}; known are: {listed}")
+    if stack.values.get("baseline") is not None:
+        raise refused(
+            f"a stack of releases has the settings of its foundation {foundation}: leave baseline out", "baseline"
+        )
+    base = _stated_by(project, STACKS / f"Pulumi.{foundation}.yaml")
+    if base.values.get("foundation") is not None:
+        raise refused(f"{base.file} is a stack of releases itself")
+    if base.secret_keys:
+        keys = ", ".join(f"{NAMESPACE}:{key}" for key in sorted(base.secret_keys))
+        raise refused(f"{base.file} states {keys} encrypted, which no other stack can read")
+    return [*_baselines(project, base), base]
 
 
 def _baselines(project: Path, stack: Layer) -> list[Layer]:

@@ -1,0 +1,59 @@
+"""How a stack of releases reaches the rollout controller on Kubernetes: through the service proxy of its API server.
+
+A private platform needs no opening for it: whoever may talk to the API server may be let through to this one service,
+and to nothing else. Two things are asked of a caller: to be of the group `mlops:releases` (or an administrator), and to
+know the controller's own token, in a header of its own, since the API server takes `Authorization` for itself.
+"""
+
+from __future__ import annotations
+
+import pulumi
+from pulumi_kubernetes import rbac
+
+from components.component import Component
+
+GROUP = "mlops:releases"
+"""Group of the cluster's users that may talk to the controller."""
+_NAME = "releases"
+
+
+def proxied(service: str, port: int) -> str:
+    """Name of a service for its API server's proxy, as paths and rules of access spell it."""
+    return f"{service}:{port}"
+
+
+def proxy_path(namespace: str, service: str, port: int) -> str:
+    """Path below the API server's address at which a service answers."""
+    return f"/api/v1/namespaces/{namespace}/services/{proxied(service, port)}/proxy"
+
+
+class ReleaseAccess(Component):
+    """The right to talk to one service by the proxy, and who has it."""
+
+    def __init__(
+        self, name: str, namespace: str, service: str, port: int, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("mlops:inference:ReleaseAccess", name, opts)
+        meta = {"name": _NAME, "namespace": namespace}
+        role = rbac.v1.Role(
+            _NAME,
+            metadata=meta,
+            rules=[
+                {
+                    "api_groups": [""],
+                    "resources": ["services/proxy"],
+                    "resource_names": [proxied(service, port)],
+                    # GET, POST, PUT, DELETE of what is proxied.
+                    "verbs": ["get", "create", "update", "delete"],
+                }
+            ],
+            opts=self.child(),
+        )
+        rbac.v1.RoleBinding(
+            _NAME,
+            metadata=meta,
+            role_ref={"api_group": "rbac.authorization.k8s.io", "kind": "Role", "name": _NAME},
+            subjects=[{"api_group": "rbac.authorization.k8s.io", "kind": "Group", "name": GROUP}],
+            opts=self.child(depends_on=[role]),
+        )
+        self.register()
