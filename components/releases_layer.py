@@ -88,13 +88,18 @@ def _endpoint(reference: pulumi.StackReference, foundation: str, surface: str) -
     endpoints = reference.get_output("endpoints")
 
     def part(name: str) -> Output[str]:
-        value = endpoints.apply(lambda found: _stated(found, foundation, surface, name))
+        value = endpoints.apply(lambda found: part_of(found, foundation, surface, name))
         return Output.secret(value) if name == "token" else Output.unsecret(value)
 
     return {name: part(name) for name in _PARTS[surface]}
 
 
-def _stated(endpoints: Any, foundation: str, surface: str, part: str) -> str:
+def part_of(endpoints: Any, foundation: str, surface: str, part: str) -> str:
+    """Return a part of an endpoint that a foundation exports.
+
+    Raises:
+        RunError: it exports no such thing.
+    """
     value = ((endpoints or {}).get(surface) or {}).get(part)
     if not isinstance(value, str) or not value:
         raise pulumi.RunError(

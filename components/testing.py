@@ -137,6 +137,24 @@ class Recorder(mocks.MockMonitor):
         body = json_format.ParseDict(state, struct_pb2.Struct())
         return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id", object=body)
 
+    def ReadResource(self, request: Any) -> Any:  # noqa: N802 - the RPC's name
+        """Record what is read and not made, such as another stack, and answer with the test's outputs."""
+        urn = f"urn:pulumi:{STACK}::{PROJECT}::{request.type}::{request.name}"
+        wire = json_format.MessageToDict(request.properties)
+        self.recording.registrations[urn] = Registration(
+            type=request.type,
+            name=request.name,
+            urn=urn,
+            parent=request.parent,
+            inputs={**opened(wire), "id": request.id},
+            secrets=frozenset(secret_paths(wire)),
+            dependencies=frozenset(request.dependencies),
+            secret_outputs=frozenset(),
+        )
+        answered = {**opened(wire), **self._answers(request.type, request.name, opened(wire))}
+        body = json_format.ParseDict(answered, struct_pb2.Struct())
+        return resource_pb2.ReadResourceResponse(urn=urn, properties=body)
+
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802 - the RPC's name
         """Record the outputs of a component."""
         entry = self.recording.registrations.get(request.urn)

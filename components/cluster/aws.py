@@ -147,8 +147,12 @@ class AwsCluster(KubernetesCluster):
             inside,
         )
         self.namespaces = [*foundations.ready, karpenter]
-        self.authority = cluster.certificate_authority.apply(lambda made: str(made.data))
-        self.register(cluster_name=cluster.name, endpoint=cluster.endpoint, node_security_group_id=security_group)
+        self.register(
+            cluster_name=cluster.name,
+            endpoint=cluster.endpoint,
+            node_security_group_id=security_group,
+            authority=cluster.certificate_authority.apply(lambda made: made.data),
+        )
 
     def _control_plane(self) -> eks.Cluster:
         args, cloud = self._args, self._args.cloud

@@ -159,7 +159,7 @@ def test_another_stack_that_cannot_be_read_is_no_problem_of_this_one(tmp_path: P
 
 @pytest.mark.parametrize(
     ("path", "value", "key"),
-    [("layers", ["releases"], "layers"), ("aws.pipelines.runner", "sagemaker", "aws.pipelines.runner")],
+    [("layers", ["foundation", "releases"], "layers"), ("aws.pipelines.runner", "sagemaker", "aws.pipelines.runner")],
 )
 def test_what_nothing_makes_on_aws_yet_is_refused_and_not_left_out(path: str, value: Any, key: str) -> None:
     settings = read(changed(path, value))

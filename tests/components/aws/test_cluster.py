@@ -55,6 +55,7 @@ def cluster(cloud: Cloud) -> Cluster:
             "version": "1.35",
             "public_cidrs": (),
             "admin_roles": ("arn:aws:iam::333333333333:role/admins",),
+            "release_roles": ("arn:aws:iam::333333333333:role/acme-prod-ci-releases",),
             "log_days": 365,
             "system": SystemNodesArgs(instance_types=("m7i.large",), min=2, max=4),
             "pools": (SERVING, SPOT, GPU),
@@ -128,6 +129,16 @@ def test_people_are_admitted_by_access_entries(cluster: Cluster) -> None:
     assert granted.inputs["principalArn"] == "arn:aws:iam::333333333333:role/admins"
     assert granted.inputs["policyArn"].endswith("AmazonEKSClusterAdminPolicy")
     assert made.waits_for(granted, made.of_type("aws:eks/accessEntry:AccessEntry")["admin-0"])
+
+
+def test_pipelines_of_releases_get_a_group_and_no_policy(cluster: Cluster) -> None:
+    made = cluster()
+
+    entry = made.of_type("aws:eks/accessEntry:AccessEntry")["releases-0"].inputs
+    assert entry["principalArn"] == "arn:aws:iam::333333333333:role/acme-prod-ci-releases"
+    assert entry["kubernetesGroups"] == ["mlops:releases"]
+    granted = made.of_type("aws:eks/accessPolicyAssociation:AccessPolicyAssociation").values()
+    assert entry["principalArn"] not in {one.inputs["principalArn"] for one in granted}
 
 
 def test_pods_do_not_reach_the_credentials_of_their_node_and_disks_are_encrypted(cluster: Cluster) -> None:

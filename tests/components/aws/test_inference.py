@@ -51,6 +51,7 @@ def section(**changes: Any) -> ServingSection:
         "control": Resources(cpus=0.5, memory_gib=1),
         "upgrade_step": 10,
         "upgrade_seconds": 30,
+        "trust_root": "prod",
         "approval": "signatures",
         "signers": 'ann@acme.example namespaces="mlops" ssh-ed25519 AAAA',
     }
