@@ -43,7 +43,7 @@ def test_a_region_without_rows_is_an_error_that_says_what_to_do() -> None:
 
 
 def test_a_price_that_no_row_names_is_unpriced() -> None:
-    with pytest.raises(UnpricedError, match="no row for AmazonEC2 'linux m9.huge' in eu-central-1"):
+    with pytest.raises(UnpricedError, match=r"no row for AmazonEC2 'linux m9\.huge' in eu-central-1"):
         shipped().price("AmazonEC2", "linux m9.huge", "eu-central-1")
 
 
