@@ -26,6 +26,7 @@ from components.labels import labelled
 from components.monitoring.aws import MonitoringSection
 from components.network import Nat
 from components.network.aws import AwsNetwork, AwsNetworkArgs
+from components.registry.images import reference
 from components.serving_aws import InferenceSection, ServingArgs, compose_serving
 from policies.ownership import labels
 
@@ -56,7 +57,11 @@ class NetworkSection:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSection:
-    """The Kubernetes cluster as the settings state it; `runner` is where a CI runner registers, None without one."""
+    """The Kubernetes cluster as the settings state it.
+
+    `runner` is where a CI runner registers, None without one; `runner_digest` is that of its image, None until it is
+    pushed.
+    """
 
     version: str
     public_cidrs: Sequence[str]
@@ -67,6 +72,7 @@ class ClusterSection:
     pools: Sequence[NodePoolArgs]
     quotas: Mapping[str, Quota]
     runner: str | None
+    runner_digest: str | None
 
 
 def compose(target: AwsTarget, parent: pulumi.Resource) -> Mapping[str, Any]:
@@ -140,8 +146,9 @@ def compose(target: AwsTarget, parent: pulumi.Resource) -> Mapping[str, Any]:
         pulumi.ResourceOptions.merge(on_cluster, pulumi.ResourceOptions(depends_on=identities.ready("secrets"))),
     )
     with_secrets = pulumi.ResourceOptions.merge(on_cluster, pulumi.ResourceOptions(depends_on=[external_secrets]))
-    if target.cluster.runner is not None:
-        Runner("runner", RunnerArgs(cloud=cloud, url=target.cluster.runner), with_secrets)
+    if target.cluster.runner is not None and target.cluster.runner_digest is not None:
+        image = reference(cloud, "runner", target.cluster.runner_digest)
+        Runner("runner", RunnerArgs(cloud=cloud, url=target.cluster.runner, image=image), with_secrets)
     data = compose_data(
         DataArgs(
             cloud=cloud,

@@ -104,6 +104,7 @@ def cluster_section(aws: Aws) -> ClusterSection:
         pools=node_pools(aws),
         quotas=namespace_quotas(aws),
         runner=stated.runner,
+        runner_digest=aws.images.runner if aws.workloads and aws.images else None,
     )
 
 

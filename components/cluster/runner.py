@@ -34,10 +34,12 @@ class RunnerArgs:
     Attributes:
         cloud: the environment.
         url: repository or organisation that it registers at.
+        image: image of its jobs, by digest.
     """
 
     cloud: Cloud
     url: str
+    image: str
 
 
 class Runner(Component):
@@ -98,7 +100,7 @@ class Runner(Component):
                         "containers": [
                             {
                                 "name": "runner",
-                                "image": "ghcr.io/actions/actions-runner:2.329.0",
+                                "image": args.image,
                                 "command": ["/home/runner/run.sh"],
                                 "resources": requests("1", "4Gi"),
                                 # A job writes its files beside the runner's own; the image's user is 1001.

@@ -14,8 +14,8 @@ from pulumi_aws import ecr
 from components.cloud import Cloud, policy
 from components.component import Component
 
-Image = Literal["serving", "training"]
-IMAGES: tuple[Image, ...] = ("serving", "training")
+Image = Literal["serving", "training", "runner"]
+IMAGES: tuple[Image, ...] = ("serving", "training", "runner")
 _PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 UNTAGGED_DAYS = 7
 """Images that lost their tag, or were never given one, are deleted after this long."""

@@ -327,6 +327,8 @@ class Images(Section):
     """Digest of the serving image."""
     training: Annotated[str, Field(pattern=DIGEST)]
     """Digest of the training image."""
+    runner: Annotated[str, Field(pattern=DIGEST)] | None = None
+    """Digest of the CI runner's image; required with `kubernetes.runner`."""
 
 
 class Aws(Section):
@@ -357,6 +359,11 @@ class Aws(Section):
             raise ValueError(
                 "images states no digests, but workloads is true: push the images and state images.serving and "
                 "images.training, or set workloads: false until they are built"
+            )
+        if self.workloads and self.images and self.kubernetes.runner and not self.images.runner:
+            raise ValueError(
+                "kubernetes.runner is stated, but images.runner is not: copy the runner's image into the environment's "
+                "repository `runner` and state its digest"
             )
         return self
 

@@ -28,7 +28,7 @@ _ARTIFACTS: Final = "MLOPS_REGISTRY_ARTIFACTS"
     severity="high",
     why="Runs, models and the ledger are in the database; a bad migration is undone by going back before it.",
     fix="state `aws.registry.database.backupDays`, and keep the final snapshot and the automated backups",
-    references=("AWS FSBP RDS.11", "ISO/IEC 42001 A.6.2.8"),
+    references=("AWS FSBP RDS.11",),
     types=("aws:rds/instance:Instance", "aws:rds/cluster:Cluster"),
     levels=EVERYWHERE_ON_AWS,
 )
@@ -76,7 +76,7 @@ def table_restorable(table: Resource, _: World) -> Iterator[Answer]:
     severity="high",
     why="A rollback to a version whose files were overwritten or deleted is none.",
     fix="turn versioning on for the bucket of the registry, and keep old versions for `aws.registry.oldArtifactDays`",
-    references=("EU AI Act Art. 15", "NIST AI RMF MANAGE 2.4", "AWS FSBP S3.14"),
+    references=("EU AI Act Art. 15", "NIST AI RMF MANAGE 2.4"),
     types=(_REGISTRY,),
     levels=EVERYWHERE_ON_AWS,
 )

@@ -356,7 +356,12 @@ def test_what_is_on_the_cluster_comes_through_its_own_provider(cluster: Cluster)
 
 
 def test_the_runner_keeps_no_token_of_its_own(cloud: Cloud, run: Callable[[Callable[[], Any]], Recording]) -> None:
-    made = run(lambda: Runner("runner", RunnerArgs(cloud=cloud, url="https://github.com/acme/ml")))
+    made = run(
+        lambda: Runner(
+            "runner",
+            RunnerArgs(cloud=cloud, url="https://github.com/acme/ml", image="registry/runner@sha256:" + "a" * 64),
+        )
+    )
 
     charts = made.of_type("kubernetes:helm.sh/v3:Release")
     assert charts["runner"].inputs["values"]["githubConfigSecret"] == "registration"
