@@ -13,25 +13,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from components.cloud import Cloud
+import yaml
+
+from infra.settings.sources import NAMESPACE
 
 TOKEN = "stand-in-for-the-token"  # noqa: S105 - stands where a secret would be
 
 
 def stand_in(
-    cloud: Cloud,
-    host: str,
     *,
+    cluster: str = "planned",
+    region: str = "eu-central-1",
+    host: str = "predict.invalid",
     control: str = "https://cluster.invalid/api/v1/namespaces/serving/services/control:8090/proxy",
-    authority: str = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
+    authority: str = "nobody's certificate",
     token: str = TOKEN,
 ) -> dict[str, Any]:
-    """Outputs of a foundation.
+    """Outputs of a foundation; by default one at which nobody answers.
 
     Args:
-        cloud: its environment.
+        cluster: name of its cluster.
+        region: its region.
         host: host name of its predictions.
-        control: address of its rollout controller; by default one that nobody answers at.
+        control: address of its rollout controller.
         authority: certificate authority of that address, in PEM form.
         token: admin token of the controller.
     """
@@ -40,14 +44,28 @@ def stand_in(
             "control": {
                 "url": control,
                 "token": token,
-                "cluster": cloud.names.of("cluster", "main"),
-                "region": cloud.region,
+                "cluster": cluster,
+                "region": region,
                 "authority": base64.b64encode(authority.encode()).decode(),
             },
             "inference": {"url": f"https://{host}", "token": token},
         },
         "models": {},
     }
+
+
+def stand_in_for(settings_file: Path, backend: Path, project: str) -> None:
+    """Let the StackReference of a stack of releases find its foundation; nothing for a stack that names none.
+
+    Args:
+        settings_file: the stack's file.
+        backend: folder of the file backend, in which the engine has already made the stack itself.
+        project: name of the project.
+    """
+    config = (yaml.safe_load(settings_file.read_text()) or {}).get("config") or {}
+    foundation = config.get(f"{NAMESPACE}:foundation")
+    if isinstance(foundation, str):
+        write_state(backend, project, foundation, stand_in())
 
 
 def write_state(backend: Path, project: str, stack: str, outputs: Mapping[str, Any]) -> Path:

@@ -18,6 +18,7 @@ import yaml
 
 from infra.engine.errors import EngineError
 from infra.engine.operation import read_result
+from infra.foundation_outputs import stand_in_for
 from infra.planning.serving import providers
 from infra.rehearsal.stack import rehearsal_environment, settings_for_rehearsal
 from policies.pack.servicer import RESULT
@@ -147,6 +148,7 @@ class Program:
             done = self._engine(environment, Path(folder), "stack", "init", self.stack, "--no-select")
         if done.code:
             raise PlanError(done.complaint or "the engine made no stack")
+        stand_in_for(self._settings(), self.folder / "state", "mlops")
 
     def _run(self, environment: Mapping[str, str], *arguments: str) -> _Done:
         log = self.folder / "events.jsonl"
