@@ -7,6 +7,7 @@ would show to everyone on the machine. MLOPS_PROGRAM_DEBUG=1 keeps the SDK's deb
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pulumi
@@ -33,6 +35,16 @@ def own_frames(error: BaseException) -> str:
     return "".join(traceback.format_exception(error, limit=-rest if rest else None))
 
 
+def _neighbour(name: str) -> ModuleType:
+    """Import a module of this folder; the program's own imports find neither the folder nor the project here."""
+    spec = importlib.util.spec_from_file_location(f"_mlops_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def configure(order: dict[str, Any]) -> None:
     """Give the SDK its connection, names and configuration."""
     # The SDK, and processes that a program starts, look for configuration in the environment.
@@ -42,6 +54,7 @@ def configure(order: dict[str, Any]) -> None:
         # Each is a call to the engine, several a resource, and half of a large program's time; nobody sees them
         # without --debug.
         pulumi.log.debug = lambda *_args, **_kwargs: None
+    _neighbour("cycles").install()
     pulumi.runtime.set_all_config(order["config"], order["secret_keys"])
     pulumi.runtime.configure(
         pulumi.runtime.Settings(
