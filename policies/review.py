@@ -49,7 +49,7 @@ def stack_review(
     steps = [
         PlannedStep(
             operation=one.operation, urn=one.urn, type=one.type, changed=one.changed, replaces=one.replaces,
-            stateful=one.type in STATEFUL, place=(one.new or one.old).place if one.new or one.old else "",
+            stateful=one.type in STATEFUL, place=next((each.place for each in (one.new, one.old) if each is not None), ""),
         )
         for one in plan.steps or ()
         if one.operation not in ("same", "read")

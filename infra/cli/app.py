@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from infra.cli import audit, bootstrap, feedback, models, platform, policies, project, rehearse, release, train
+from infra.cli import audit, bootstrap, feedback, models, platform, policies, project, rehearse, release, review, train
 from infra.cli.output import CommandFailed, err, fail
 from infra.engine.errors import EngineError
 from infra.settings import SettingsError
@@ -27,6 +27,7 @@ project.register(app)
 rehearse.register(app)
 bootstrap.register(app)
 policies.register(app)
+review.register(app)
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ def _leads(start: Any, goal: Any) -> bool:
         one = open_.pop()
         if one is goal:
             return True
-        new = getattr(one, _NOTED, set()) - seen
+        new: set[Any] = getattr(one, _NOTED, set()) - seen
         seen |= new
         open_ += new
     return False

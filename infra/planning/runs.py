@@ -7,6 +7,7 @@ reaches the engine (`rehearsal_environment`). Encrypted settings are placeholder
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -117,6 +118,13 @@ class Program:
             return Preview(document, None, [done.complaint or "the policy pack told no result"])
         return Preview(document, evaluation)
 
+    def restore(self, state: Path) -> None:
+        """Take a state that `register` made before, from a file."""
+        self.state_file.parent.mkdir(parents=True, exist_ok=True)
+        # without it the engine would look for stacks where its oldest versions had them
+        (self.folder / "state" / ".pulumi" / "meta.yaml").write_text("version: 1\n")
+        shutil.copyfile(state, self.state_file)
+
     # --- helpers ---------------------------------------------------------------------------------------------------
 
     def _settings(self) -> Path:
@@ -144,14 +152,13 @@ class Program:
         return found
 
     def _init(self, environment: Mapping[str, str]) -> None:
-        if self.state_file.exists():
-            return
-        with tempfile.TemporaryDirectory(prefix="mlops-plan-") as folder:
-            # the engine writes the passphrase's salt into the stack's file: into one that nobody keeps
-            (Path(folder) / "Pulumi.yaml").write_text("name: mlops\nruntime: python\n")
-            done = self._engine(environment, Path(folder), "stack", "init", self.stack, "--no-select")
-        if done.code:
-            raise PlanError(done.complaint or "the engine made no stack")
+        if not self.state_file.exists():
+            with tempfile.TemporaryDirectory(prefix="mlops-plan-") as folder:
+                # the engine writes the passphrase's salt into the stack's file: into one that nobody keeps
+                (Path(folder) / "Pulumi.yaml").write_text("name: mlops\nruntime: python\n")
+                done = self._engine(environment, Path(folder), "stack", "init", self.stack, "--no-select")
+            if done.code:
+                raise PlanError(done.complaint or "the engine made no stack")
         stand_in_for(self._settings(), self.folder / "state", "mlops")
 
     def _run(self, environment: Mapping[str, str], *arguments: str) -> _Done:

@@ -54,8 +54,7 @@ def base_state(change: Change, checkout: Path, stack: str, folder: Path, version
     cache = change.project / ".mlops" / "review"
     kept = cache / f"{stack}-{change.base[:20]}-{version}.json"
     if kept.exists():
-        program.state_file.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(kept, program.state_file)
+        program.restore(kept)
         os.utime(kept)
     else:
         tools_home(change.project, checkout)

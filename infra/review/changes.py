@@ -63,7 +63,7 @@ def change_since(project: Path, base: str) -> Change:
             f"{base} and what is checked out have no commit in common, as far as this clone goes back;"
             " `git fetch --unshallow` gets the whole history"
         )
-    own = [one for one in _paths(project, "diff", "--name-only", "--no-renames", "-z", start)]
+    own = _paths(project, "diff", "--name-only", "--no-renames", "-z", start)
     new = _paths(project, "ls-files", "--others", "--exclude-standard", "-z")
     dirty = bool(new) or bool(_paths(project, "diff", "--name-only", "-z", "HEAD"))
     return Change(project, start, head + ("-dirty" if dirty else ""), tuple(sorted({*own, *new})))

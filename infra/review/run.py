@@ -105,7 +105,9 @@ class _Run:
         file = project / "stacks" / f"Pulumi.{stack}.yaml"
         if not file.exists():
             there = (self._checkout / "stacks" / file.name).exists()
-            why = "its file is gone: destroy the stack first, then remove the file" if there else f"no stacks/{file.name}"
+            why = (
+                "its file is gone: destroy the stack first, then remove the file" if there else f"no stacks/{file.name}"
+            )
             return StackReview(stack=stack, error=why)
         plan = self._folder / stack
         try:

@@ -27,6 +27,8 @@ from policies.rule import Rule
 NAME, VERSION = "mlops", "1.0.0"
 RESULT: str = "MLOPS_POLICY_RESULT"
 """Variable of the environment with the file that the result is written to."""
+NOW: str = "MLOPS_NOW"
+"""Variable of the environment with the time (ISO 8601 with a zone) at which is judged."""
 
 _SEVERITIES: Mapping[str, Any] = {
     "low": analyzer_pb2.POLICY_SEVERITY_LOW, "medium": analyzer_pb2.POLICY_SEVERITY_MEDIUM,
@@ -167,7 +169,7 @@ def clock() -> datetime:
     Raises:
         ValueError: it is stated, but is none.
     """
-    stated = os.environ.get("MLOPS_NOW")
+    stated = os.environ.get(NOW)
     if not stated:
         return datetime.now().astimezone()
     found = datetime.fromisoformat(stated)
