@@ -49,7 +49,8 @@ def stack_review(
     steps = [
         PlannedStep(
             operation=one.operation, urn=one.urn, type=one.type, changed=one.changed, replaces=one.replaces,
-            stateful=one.type in STATEFUL, place=next((each.place for each in (one.new, one.old) if each is not None), ""),
+            stateful=one.type in STATEFUL,
+            place=next((each.place for each in (one.new, one.old) if each is not None), ""),
         )
         for one in plan.steps or ()
         if one.operation not in ("same", "read")

@@ -38,14 +38,17 @@ class Planned:
     Attributes:
         inner: the resource.
         forms: outputs that a program reads further into; `{}` in a text stands for what tells this resource apart.
+        project: folder of the checkout whose program runs; it counts for nothing in a comparison of two checkouts.
     """
 
     inner: Resource
     forms: Mapping[str, Any] = field(default_factory=dict)
+    project: str = ""
 
     def check(self, inputs: Properties) -> tuple[Properties, list[str]]:
         """Ask the resource."""
-        return self.inner.check(inputs)
+        checked, problems = self.inner.check(inputs)
+        return (_elsewhere(checked, self.project) if self.project else checked), problems
 
     def diff(self, old_inputs: Properties, state: Properties, inputs: Properties) -> Difference:
         """Ask the resource."""
@@ -103,14 +106,17 @@ def _unasked(response: Any) -> Any:
     return response
 
 
-def provider(table: Mapping[str, Resource] | None = None) -> Provider:
+def provider(project: str = "", table: Mapping[str, Resource] | None = None) -> Provider:
     """Return the servicer.
 
     Args:
+        project: folder of the checkout whose program runs.
         table: the resources by name; those of the provider unless stated.
     """
     found = resources() if table is None else table
-    return _Provider({name: Planned(one, _FORMS.get(name, {})) for name, one in found.items()}, threading.Event())
+    return _Provider(
+        {name: Planned(one, _FORMS.get(name, {}), project) for name, one in found.items()}, threading.Event()
+    )
 
 
 def _known(value: Any, text: str) -> Any:
@@ -121,6 +127,20 @@ def _known(value: Any, text: str) -> Any:
             return {name: _known(item, f"{text}-{name}") for name, item in value.items()}
         case _ if value is UNKNOWN:
             return text
+    return value
+
+
+def _elsewhere(value: Any, project: str) -> Any:
+    """Return a value in which the project lies at `/project`."""
+    match value:
+        case str():
+            return value.replace(project, "/project")
+        case Secret(inner):
+            return Secret(_elsewhere(inner, project))
+        case dict():
+            return {name: _elsewhere(item, project) for name, item in value.items()}
+        case list():
+            return [_elsewhere(item, project) for item in value]
     return value
 
 

@@ -87,7 +87,7 @@ class Program:
         Raises:
             PlanError: it cannot be registered.
         """
-        with providers(judging=False) as attached:
+        with providers(str(self.project), judging=False) as attached:
             environment = self._environment(attached)
             self._init(environment)
             done = self._run(environment, "up", "--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress")
@@ -105,7 +105,7 @@ class Program:
         """
         result = self.folder / "evaluation.json"
         result.unlink(missing_ok=True)
-        with providers() as attached:
+        with providers(str(self.project)) as attached:
             environment = {**self._environment(attached), RESULT: str(result)}
             self._init(environment)
             packs = ["--policy-pack", str(pack)] if pack else []

@@ -21,15 +21,16 @@ _GRACE_SECONDS = 1.0
 
 
 @contextlib.contextmanager
-def providers(*, judging: bool = True) -> Iterator[dict[str, str]]:
+def providers(project: str = "", *, judging: bool = True) -> Iterator[dict[str, str]]:
     """Serve one engine's providers while the block runs; yields what its environment needs to reach them.
 
     Args:
+        project: folder of the checkout whose program runs.
         judging: whether they validate what is new or has changed.
     """
     servicers = {
         "aws": PlannedAws(judging=judging),
-        "blueprint": provider(),
+        "blueprint": provider(project),
         "kubernetes": PlannedKubernetes(judging=judging),
     }
     servers, ports = [], {}
