@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from policies.scheduling.nodes import Capacity
 
-DAEMONS = Capacity(cpus=0.3, memory_mib=512)
-"""What the daemon sets of a node ask for: the network's agent, kube-proxy, volumes, identities, metrics of the node."""
 OPERATOR = Capacity(cpus=0.25, memory_mib=768)
 """The largest of the pods on the system nodes (Karpenter, DNS, operators)."""
 PROMETHEUS = Capacity(cpus=1, memory_mib=4096)

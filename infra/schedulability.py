@@ -12,12 +12,12 @@ from components.cluster.placement import POOL_LABEL, SYSTEM_POOL, SYSTEM_TAINT, 
 from components.cluster.quotas import Quota, quotas
 from components.feature_store import kubernetes as feature_store
 from components.registry import kubernetes as registry
-from components.sizes import DAEMONS, OPERATOR, PROMETHEUS
+from components.sizes import OPERATOR, PROMETHEUS
 from components.workload import Resources
 from infra.settings import SettingsError
 from infra.settings.aws import Aws, Size
 from infra.settings.problems import Problem
-from policies.scheduling.nodes import Capacity
+from policies.scheduling.nodes import DAEMONS, Capacity
 from policies.scheduling.preflight import Environment, Pool, Workload, check
 
 _GIB = 1024

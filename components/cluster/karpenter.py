@@ -25,6 +25,7 @@ from components.cluster.placement import POOL_LABEL, NodePoolArgs
 from components.cluster.pod_identity import pod_role
 from components.component import Component
 from policies.scheduling.nodes import PODS, instances
+from policies.scheduling.quotas import GPU_QUOTAS
 
 NAMESPACE, ACCOUNT = "kube-system", "karpenter"
 """Where it runs, and its service account. There its pods count as critical to the cluster."""
@@ -41,13 +42,6 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "capacity": ("aws.ec2", "EC2 Capacity Reservation Instance Interruption Warning"),
 }
 """Events that announce the end of a node, by source and detail type."""
-GPU_QUOTAS: Mapping[tuple[str, str], tuple[str, str]] = {
-    ("g", "on-demand"): ("L-DB2E81BA", "Running On-Demand G and VT instances"),
-    ("g", "spot"): ("L-3819A6DF", "All G and VT Spot Instance Requests"),
-    ("p", "on-demand"): ("L-417A185B", "Running On-Demand P instances"),
-    ("p", "spot"): ("L-7212CCBC", "All P4, P3 and P2 Spot Instance Requests"),
-}
-"""Service quota of EC2, in vCPUs, by family and way of buying: a new account has none for GPUs."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,10 @@ class Capacity:
         return self.cpus >= other.cpus and self.memory_mib >= other.memory_mib and self.gpus >= other.gpus
 
 
+DAEMONS = Capacity(cpus=0.3, memory_mib=512)
+"""What the daemon sets of a node ask for: the network's agent, kube-proxy, volumes, identities, metrics of the node."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Instance:
     """One instance type."""

@@ -13,10 +13,9 @@ from components.inference.gateway import Callers
 from components.inference.kubernetes import KubernetesInference, KubernetesInferenceArgs, ServingSection
 from components.inference.ray_service import RAY_VERSION, WorkerGroup, secret_path, serve_config
 from components.models import Model, Replicas
-from components.sizes import DAEMONS
 from components.testing import Recording, Registration
 from components.workload import Resources
-from policies.scheduling.nodes import Capacity
+from policies.scheduling.nodes import DAEMONS, Capacity
 from policies.scheduling.preflight import Environment, Pool, Workload, check
 
 Run = Callable[[Callable[[], Any]], Recording]
