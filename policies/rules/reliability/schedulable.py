@@ -60,12 +60,9 @@ def account_quota(world: World) -> Iterator[Answer]:
     for resource in world.plan.of(NODE_POOL, NODE_GROUP):
         pool, capacity = pool_of(resource), capacity_of(resource)
         if pool.limit is None:
-            yield Problem("it has no limit: nothing bounds what it starts", urn=resource.urn, path="spec.limits")
-            continue
-        codes = {
-            quota for kind in pool.instance_types if kind in instances() and (quota := service_quota(kind, capacity))
-        }
-        for quota in codes:
+            continue  # that nothing bounds it is a finding of the cost rules
+        known = [kind for kind in pool.instance_types if kind in instances()]
+        for quota in {found for kind in known if (found := service_quota(kind, capacity))}:
             needed[quota] = needed.get(quota, 0) + pool.limit.cpus
     for (code, title), vcpus in sorted(needed.items()):
         arguments = {"service": "ec2", "quota": code, "needed": vcpus}
