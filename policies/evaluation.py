@@ -124,8 +124,22 @@ def evaluate(rules: Sequence[Rule], world: World, waivers: Sequence[Waiver] = ()
             found = _ask(rule, level, urn, arguments, world, waivers)
             findings += found
             counts.update([one.status for one in found] or ["passed"])
+    said_twice = _said_twice(rules, findings)
+    findings = [one for one in findings if one not in said_twice]
+    counts.subtract([one.status for one in said_twice])
     findings.sort(key=lambda one: (one.rule, one.urn, one.path, one.text))
-    return Evaluation(findings=findings, counts=dict(sorted(counts.items())), asked=asked)
+    return Evaluation(findings=findings, counts=dict(sorted((+counts).items())), asked=asked)
+
+
+def _said_twice(rules: Sequence[Rule], findings: Sequence[Finding]) -> list[Finding]:
+    """Return the failures that a rule to which theirs yields has found at the same input."""
+    better = {rule.id: rule.yields_to for rule in rules}
+    said = {(one.rule, one.urn, one.path) for one in findings if one.status in ("failed", "waived")}
+    return [
+        one
+        for one in findings
+        if one.status in ("failed", "waived") and any((rule, one.urn, one.path) in said for rule in better[one.rule])
+    ]
 
 
 def not_asked(rules: Sequence[Rule], evaluation: Evaluation, world: World) -> list[Finding]:

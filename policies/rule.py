@@ -96,6 +96,7 @@ class Rule:
         types: the types of resources that it judges; of a rule about the plan, those without which it does not apply.
         levels: how it counts in each kind of environment.
         waivable: whether a waiver may cover it.
+        yields_to: ids of rules that say it better: what one of them finds at the same input is not said twice.
         judge: the function itself.
     """
 
@@ -110,6 +111,7 @@ class Rule:
     types: Sequence[str]
     levels: Mapping[EnvironmentKind, Level]
     waivable: bool
+    yields_to: Sequence[str] = ()
     judge: Callable[..., Iterable[Answer]]
 
     def level(self, environment: EnvironmentKind) -> Level:
@@ -139,6 +141,7 @@ class Meta:
     types: Sequence[str] = ()
     levels: Mapping[EnvironmentKind, Level] = field(default_factory=lambda: dict(GATED))
     waivable: bool = True
+    yields_to: Sequence[str] = ()
 
     def rule(self, scope: Scope, judge: Callable[..., Iterable[Answer]]) -> Rule:
         """Make the rule.
@@ -154,7 +157,7 @@ class Meta:
         return Rule(
             id=self.id, title=self.title, family=family, severity=self.severity, why=self.why, fix=self.fix,
             references=tuple(self.references), scope=scope, types=tuple(self.types), levels=dict(self.levels),
-            waivable=self.waivable, judge=judge,
+            waivable=self.waivable, yields_to=tuple(self.yields_to), judge=judge,
         )  # fmt: skip
 
 

@@ -193,3 +193,21 @@ def test_evaluation_comes_back_from_json_as_it_was() -> None:
     found = ask(thing("fail"), thing("defer", "two"), thing(unknown(), "three"), waivers=(waiver(),))
     assert Evaluation.from_json(found.to_json()) == found
     assert "waiver" not in found.to_json()["findings"][-1]
+
+
+def test_what_a_better_rule_says_of_the_same_input_is_not_said_twice() -> None:
+    better, other = rule("cost.better"), rule("cost.zother", yields_to=["cost.better"])
+    there = world(thing("fail"))
+    both = evaluate([better, other], there)
+    assert ([one.rule for one in both.findings], both.counts) == (["cost.better"], {"failed": 1})
+    assert [one.rule for one in evaluate([other], there).findings] == ["cost.zother"]
+    waived = evaluate([better, other], there, [waiver(rule="cost.better")])
+    assert ([one.rule for one in waived.findings], waived.passed) == (["cost.better"], True)
+    elsewhere = rule("cost.elsewhere", yields_to=["cost.absent"])
+    assert len(evaluate([better, elsewhere], there).findings) == 2
+
+
+def test_rule_that_cannot_tell_yields_to_none() -> None:
+    better, other = rule("cost.better"), rule("cost.zother", yields_to=["cost.better"])
+    found = evaluate([better, other], world(thing(unknown())))
+    assert [one.rule for one in found.findings] == ["cost.better", "cost.zother"]

@@ -97,7 +97,9 @@ def artifact_retained(world: World) -> Iterator[Answer]:
 def _bucket(plan: Plan, bucket: Resource) -> Iterator[Answer]:
     versioning = _of(plan, bucket, "aws:s3/bucketVersioning:BucketVersioning")
     if not any(one.value("versioningConfiguration", "status") == "Enabled" for one in versioning):
-        yield Problem("it keeps no old versions of artifacts: versioning is not enabled", urn=bucket.urn)
+        switch = versioning[0].urn if versioning else bucket.urn
+        path = "versioningConfiguration.status" if versioning else ""
+        yield Problem("it keeps no old versions of artifacts: versioning is not enabled", switch, path)
     for one in _of(plan, bucket, "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"):
         for index, rule in enumerate(one.value("rules", default=())):
             if rule.get("status", "Enabled") != "Enabled":
@@ -141,21 +143,15 @@ def _of(plan: Plan, bucket: Resource, kind: str) -> Sequence[Resource]:
 
 @resource_rule(
     id="rollback.image-kept",
-    title="Repositories keep the images of earlier versions, and a tag stays what it is",
+    title="Repositories keep the images of earlier versions",
     severity="medium",
-    why="Going back needs the image that ran before; an expired or overwritten one does not start.",
-    fix="keep more images (`aws.registry.imagesKept`), and make tags immutable",
-    references=("AWS FSBP ECR.2",),
-    types=("aws:ecr/repository:Repository", "aws:ecr/lifecyclePolicy:LifecyclePolicy"),
+    why="Going back needs the image that ran before; an expired one does not start.",
+    fix="keep more images (`aws.registry.imagesKept`)",
+    types=("aws:ecr/lifecyclePolicy:LifecyclePolicy",),
     levels=EVERYWHERE_ON_AWS,
 )
 def image_kept(resource: Resource, _: World) -> Iterator[Answer]:
-    """Look at the mutability of tags, and at what expires."""
-    if resource.type == "aws:ecr/repository:Repository":
-        mutability = resource.value("imageTagMutability", default="MUTABLE")
-        if mutability != "IMMUTABLE":
-            yield Problem(f"imageTagMutability is {mutability}, it must be IMMUTABLE", path="imageTagMutability")
-        return
+    """Look at what expires."""
     for rule in json.loads(resource.value("policy", default="{}")).get("rules", ()):
         chosen = rule.get("selection", {})
         if chosen.get("tagStatus") == "untagged":

@@ -125,7 +125,11 @@ _CONFIGURATIONS: Final = tuple(name for name in _GUARDS if name not in STATEFUL)
     references=("NIST AI RMF MANAGE 2.3",),
     types=(*TYPES, *_CONFIGURATIONS),
     levels=KEPT,
-)
+    yields_to=(
+        "rollback.state-protected", "rollback.database-backed-up", "rollback.table-restorable",
+        "rollback.artifact-retained", "security.key-deletion-waits", "governance.audit-immutable",
+    ),
+)  # fmt: skip
 def protection_kept(step: Step, _: World) -> Iterator[Answer]:
     """Compare before and after."""
     old, new = step.old, step.new

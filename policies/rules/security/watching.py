@@ -62,25 +62,3 @@ def network_logged(network: Resource, world: World) -> Iterator[Answer]:
     for one in logs:
         if one.value("trafficType") == "ACCEPT":
             yield Problem("it leaves refused traffic out; allowed: ALL, REJECT", urn=one.urn, path="trafficType")
-
-
-@resource_rule(
-    id="security.trail-complete",
-    title="Every trail records all regions and global services, and its files can be checked",
-    severity="high",
-    why="What is done in another region, or removed from the files afterwards, would not be seen.",
-    fix="set isMultiRegionTrail, includeGlobalServiceEvents, enableLogging and enableLogFileValidation to true",
-    references=("CIS AWS Foundations 3.0 3.1", "CIS AWS Foundations 3.0 3.2", "AWS FSBP CloudTrail.4"),
-    types=("aws:cloudtrail/trail:Trail",),
-    levels=EVERYWHERE_ON_AWS,
-)
-def trail_complete(trail: Resource, world: World) -> Iterator[Answer]:
-    """Look at the switches; two of them are on where nothing is stated."""
-    for path, default in (
-        ("isMultiRegionTrail", False),
-        ("enableLogFileValidation", False),
-        ("includeGlobalServiceEvents", True),
-        ("enableLogging", True),
-    ):
-        if trail.value(path, default=default) is not True:
-            yield Problem(f"{path} is off", path=path)

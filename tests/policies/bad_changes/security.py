@@ -64,7 +64,7 @@ CHANGES = [
         lambda d: d.set("ecr/repository:Repository", "serving", "imageTagMutability", "MUTABLE")),
     Bad("images not scanned", "turned the scan of images off", "security.images-scanned",
         lambda d: d.set("ecr/repository:Repository", "training", "imageScanningConfiguration.scanOnPush", False)),
-    Bad("trail of one region", "recorded one region only", "security.trail-complete",
+    Bad("trail of one region", "recorded one region only", "governance.audit-trail-on",
         lambda d: d.set("cloudtrail/trail:Trail", "audit", "isMultiRegionTrail", False)),
     Bad("no flow log", "dropped the network's log", "security.network-logged",
         lambda d: d.drop("ec2/flowLog:FlowLog", "flow-logs")),

@@ -120,26 +120,19 @@ def test_stack_without_servers_is_not_asked() -> None:
     skip(artifact_retained, MODELS)
 
 
-def repository(mutability: Any = "IMMUTABLE") -> Resource:
-    return resource("aws:ecr/repository:Repository", "serving", imageTagMutability=mutability)
-
-
 def images(count: int, kind: str = "imageCountMoreThan", status: str = "any") -> Resource:
     rule = {"selection": {"tagStatus": status, "countType": kind, "countNumber": count}}
     return resource("aws:ecr/lifecyclePolicy:LifecyclePolicy", "serving", policy=json.dumps({"rules": [rule]}))
 
 
 def test_images_of_earlier_versions_stay() -> None:
-    admit(image_kept, repository(), images(10), images(7, "sinceImagePushed", "untagged"))
+    admit(image_kept, images(10), images(7, "sinceImagePushed", "untagged"))
 
 
-def test_images_that_expire_or_are_overwritten_are_denied() -> None:
-    deny(image_kept, repository("MUTABLE"), path="imageTagMutability")
-    deny(image_kept, repository(None), path="imageTagMutability")
+def test_images_that_expire_are_denied() -> None:
     deny(image_kept, images(9), says="only 9 images", setting="aws.registry.imagesKept")
     deny(image_kept, images(90, "sinceImagePushed"), says="by their age (90 days)")
 
 
 def test_images_that_are_kept_for_an_unknown_while_leave_it_open() -> None:
-    undetermined(image_kept, repository(unknown()))
     undetermined(image_kept, resource("aws:ecr/lifecyclePolicy:LifecyclePolicy", "serving", policy=unknown()))
