@@ -39,7 +39,7 @@ def check(
     """Run every check: lint, formatting, strict types, import contracts, tests. Further arguments go to pytest."""
     if not fast:
         # Here and not in a test: building one takes longer than a test may.
-        for tool in ("pulumi", "prometheus", "etcd", "kube-apiserver"):
+        for tool in ("pulumi", "prometheus", "etcd", "kube-apiserver", "actionlint"):
             ensure(tool, say)
         crds.ensure(say)
     python = sys.executable

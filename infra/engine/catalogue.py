@@ -2,7 +2,7 @@
 
 A tool is taken from PATH when it is new enough, else from its official release when the checksum below fits, else
 built from the Go modules whose exact sources `go/<tool>/go.sum` pins. Only rehearsals ask for the tools of
-`REHEARSAL_TOOLS`.
+`REHEARSAL_TOOLS`, only the project's own checks for those of `CHECK_TOOLS`.
 """
 
 from __future__ import annotations
@@ -221,6 +221,22 @@ KUBE_APISERVER = Tool(
     mend="install kube-apiserver 1.35 or newer and put it on PATH",
 )
 
+ACTIONLINT = Tool(
+    name="actionlint",
+    programs=("actionlint",),
+    minimum=(1, 7),
+    version_arguments=("-version",),
+    source=GoSource(
+        name="actionlint",
+        module="github.com/rhysd/actionlint",
+        packages=("github.com/rhysd/actionlint/cmd/actionlint",),
+        version_variable="github.com/rhysd/actionlint.version",
+        version=(1, 7, 12),
+    ),
+    mend="install actionlint 1.7 or newer and put it on PATH",
+)
+
 PLATFORM_TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (PULUMI, PROMETHEUS)}
 REHEARSAL_TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (ETCD, KUBE_APISERVER)}
-TOOLS: Mapping[str, Tool] = {**PLATFORM_TOOLS, **REHEARSAL_TOOLS}
+CHECK_TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (ACTIONLINT,)}
+TOOLS: Mapping[str, Tool] = {**PLATFORM_TOOLS, **REHEARSAL_TOOLS, **CHECK_TOOLS}

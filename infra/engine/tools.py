@@ -20,7 +20,7 @@ from platform import machine
 
 from infra.engine import download, golang
 from infra.engine.cache import Cache, Progress, silent
-from infra.engine.catalogue import PULUMI, REHEARSAL_TOOLS, TOOLS, Tool, Version, parse_version, show
+from infra.engine.catalogue import CHECK_TOOLS, PULUMI, REHEARSAL_TOOLS, TOOLS, Tool, Version, parse_version, show
 from infra.engine.errors import ToolError
 
 LANGUAGE_HOST = """\
@@ -178,7 +178,7 @@ def _clean(cache: Cache, progress: Progress, environ: Mapping[str, str]) -> None
     Few machines ever build what only rehearsals use; where one of those tools is there the others are wanted too.
     """
     there = {name: find(name, environ=environ) is not None for name in TOOLS}
-    platform = [found for name, found in there.items() if name not in REHEARSAL_TOOLS]
+    platform = [found for name, found in there.items() if name not in {*REHEARSAL_TOOLS, *CHECK_TOOLS}]
     rehearsal = [found for name, found in there.items() if name in REHEARSAL_TOOLS]
     if cache.build.exists() and all(platform) and (all(rehearsal) or not any(rehearsal)):
         progress("removing build files")
