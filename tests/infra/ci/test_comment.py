@@ -46,7 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
         server, parts = self.server, urlsplit(self.path)
         server.asked.append(f"{self.command} {parts.path}")
         length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length)) if length else None
+        body: dict[str, Any] = json.loads(self.rfile.read(length)) if length else {}
         github = self.headers.get("Authorization") == f"Bearer {TOKEN}"
         if not github and self.headers.get("PRIVATE-TOKEN") != TOKEN:
             return self._answer(401, {"message": "Bad credentials"})
