@@ -31,6 +31,7 @@ class DatabaseSection:
         max_storage_gib: it grows up to this, GiB.
         multi_zone: whether a second zone holds a standby.
         backup_days: backups allow a return to any second of this many days.
+        restore_from: snapshot that it is made from; only looked at when it is made.
     """
 
     instance_class: str
@@ -39,6 +40,7 @@ class DatabaseSection:
     max_storage_gib: int
     multi_zone: bool
     backup_days: int
+    restore_from: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +149,11 @@ class Database(Component):
             performance_insights_kms_key_id=args.data_key,
             enabled_cloudwatch_logs_exports=list(LOGS),
             ca_cert_identifier="rds-ca-rsa2048-g1",
+            snapshot_identifier=section.restore_from,
             opts=pulumi.ResourceOptions.merge(
-                self.child(depends_on=logs), pulumi.ResourceOptions(protect=cloud.protected)
+                self.child(depends_on=logs),
+                # A database that is there is never made anew because somebody states or unstates a snapshot.
+                pulumi.ResourceOptions(protect=cloud.protected, ignore_changes=["snapshotIdentifier"]),
             ),
         )
         self.register(

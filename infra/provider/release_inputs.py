@@ -153,7 +153,10 @@ def _from_document(model: object, version: object, document: dict[str, Any], ori
     if document.get("model") not in (None, model):
         return f"`{origin}` is of the model {document['model']}, not of {model}"
     if str(document.get("version")) != version:
-        return f"`{origin}` is of version {document.get('version')}, but `version` is {version}"
+        told = f"`{origin}` is of version {document.get('version')}, but `version` is {version}"
+        if origin == "candidate":
+            told += f"; to pin another, write its manifest first: ./mlops release propose {model} --version {version}"
+        return told
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", str(stated["digest"])):
         return f"`{origin}.digest` is {stated['digest']!r}: must be sha256: and 64 hexadecimal digits"
     manifest = document if origin == "manifest" else None

@@ -167,6 +167,10 @@ class Database(Section):
     """Whether a second zone holds a standby."""
     backup_days: Annotated[int, Field(ge=1, le=35)] = 7
     """Backups allow a return to any second of this many days."""
+    restore_from: (
+        Annotated[str, Field(pattern=r"^[A-Za-z](-?[A-Za-z0-9])*$|^rds:[A-Za-z0-9-]+$", max_length=255)] | None
+    ) = None
+    """Snapshot that the database is made from when there is none, after a loss; one that is there stays as it is."""
 
     @model_validator(mode="after")
     def _grows(self) -> Database:

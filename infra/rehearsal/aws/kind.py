@@ -103,6 +103,21 @@ class Tagging:
     """Member of the first call that takes them; empty: by `tag` after it."""
 
 
+@dataclass(frozen=True)
+class Instead:
+    """Another way to make a resource, taken where an input asks for it, as a database from a snapshot.
+
+    Attributes:
+        input: The input.
+        create: The call instead of `Kind.create`.
+        then: The call after it that brings to the resource what the first one cannot state.
+    """
+
+    input: str
+    create: Call
+    then: Call
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """One resource type.
@@ -112,6 +127,7 @@ class Kind:
         service: boto3's name of its service.
         cloudformation: Its CloudFormation type, whose create-only properties force replacement.
         create: The call that makes it.
+        instead: Another way to make it.
         then: Calls after it, repeated at an update where their inputs changed.
         update: Calls of an update only.
         delete: Calls that remove it, in this order.
@@ -138,6 +154,7 @@ class Kind:
     delete: tuple[Call, ...]
     id: Computed
     cloudformation: str = ""
+    instead: Instead | None = None
     then: tuple[Call, ...] = ()
     update: tuple[Call, ...] = ()
     name: str = ""
@@ -157,4 +174,5 @@ class Kind:
     @property
     def calls(self) -> tuple[Call, ...]:
         """All calls that take inputs."""
-        return (self.create, *self.then, *self.update)
+        other = (self.instead.create, self.instead.then) if self.instead else ()
+        return (self.create, *other, *self.then, *self.update)

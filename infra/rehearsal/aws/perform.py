@@ -109,15 +109,19 @@ class Performer:
             ResourceError: It could not be made.
         """
         kind, aws = self.kind, at.aws
-        arguments = self._arguments(at, kind.create)
+        other = kind.instead if kind.instead and at.inputs.get(kind.instead.input) is not None else None
+        first = other.create if other else kind.create
+        arguments = self._arguments(at, first)
         tagging = kind.tagging
         if tagging and tagging.at_creation and at.tags:
-            arguments |= self._tags_at_creation(at, kind.create)
-        answer = aws.call(kind.service, kind.create.operation, arguments)
+            arguments |= self._tags_at_creation(at, first)
+        answer = aws.call(kind.service, first.operation, arguments)
         identity = str(self._computed(replace(at, world=answer), kind.id))
         made(identity)
         at = replace(at, id=identity, state={**at.state, "id": identity}, world=answer)
         try:
+            if other:
+                self._make(at, other.then)
             for call in kind.then:
                 if call.always or any(at.inputs.get(name) is not None for name in self._triggers(aws, call)):
                     self._make(at, call)

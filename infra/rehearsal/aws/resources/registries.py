@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from infra.rehearsal.aws.kind import Call, Kind, Look, Situation, Tagging
+from infra.rehearsal.aws.kind import Call, Instead, Kind, Look, Situation, Tagging
 
 _REPOSITORY = {"repositoryName": "@id"}
 _INSTANCE = {"DBInstanceIdentifier": "@id"}
@@ -162,6 +162,11 @@ KINDS = (
         service="rds",
         cloudformation="AWS::RDS::DBInstance",
         create=Call("create_db_instance", auto=True),
+        instead=Instead(
+            "snapshotIdentifier",
+            Call("restore_db_instance_from_db_snapshot", {"DBSnapshotIdentifier": ".snapshotIdentifier"}, auto=True),
+            Call("modify_db_instance", {**_INSTANCE, "ApplyImmediately": True}, auto=True),
+        ),
         update=(Call("modify_db_instance", {**_INSTANCE, "ApplyImmediately": ".applyImmediately"}, auto=True),),
         looks=(Look("describe_db_instances", _INSTANCE, "DBInstances[0]"),),
         delete=(
@@ -198,7 +203,9 @@ KINDS = (
             "applyImmediately",
             "deleteAutomatedBackups",
             "allowMajorVersionUpgrade",
+            "snapshotIdentifier",
         ),
+        replaces=("snapshotIdentifier",),
         outputs={
             "arn": "DBInstanceArn",
             "address": "Endpoint.Address",
