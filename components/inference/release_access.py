@@ -15,6 +15,7 @@ from components.component import Component
 GROUP = "mlops:releases"
 """Group of the cluster's users that may talk to the controller."""
 _NAME = "releases"
+"""Name of role and binding."""
 
 
 def proxied(service: str, port: int) -> str:
@@ -27,6 +28,28 @@ def proxy_path(namespace: str, service: str, port: int) -> str:
     return f"/api/v1/namespaces/{namespace}/services/{proxied(service, port)}/proxy"
 
 
+def rules(service: str, port: int) -> list[dict[str, list[str]]]:
+    """What who releases may do on the cluster: get, post, put and delete what is behind one service's proxy."""
+    return [
+        {
+            "apiGroups": [""],
+            "resources": ["services/proxy"],
+            "resourceNames": [proxied(service, port)],
+            "verbs": ["get", "create", "update", "delete"],
+        }
+    ]
+
+
+def role_reference() -> dict[str, str]:
+    """The role that they have."""
+    return {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": _NAME}
+
+
+def subjects() -> list[dict[str, str]]:
+    """Who they are."""
+    return [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": GROUP}]
+
+
 class ReleaseAccess(Component):
     """The right to talk to one service by the proxy, and who has it."""
 
@@ -35,25 +58,8 @@ class ReleaseAccess(Component):
     ) -> None:
         super().__init__("mlops:inference:ReleaseAccess", name, opts)
         meta = {"name": _NAME, "namespace": namespace}
-        role = rbac.v1.Role(
-            _NAME,
-            metadata=meta,
-            rules=[
-                {
-                    "api_groups": [""],
-                    "resources": ["services/proxy"],
-                    "resource_names": [proxied(service, port)],
-                    # GET, POST, PUT, DELETE of what is proxied.
-                    "verbs": ["get", "create", "update", "delete"],
-                }
-            ],
-            opts=self.child(),
-        )
+        role = rbac.v1.Role(_NAME, metadata=meta, rules=rules(service, port), opts=self.child())
         rbac.v1.RoleBinding(
-            _NAME,
-            metadata=meta,
-            role_ref={"api_group": "rbac.authorization.k8s.io", "kind": "Role", "name": _NAME},
-            subjects=[{"api_group": "rbac.authorization.k8s.io", "kind": "Group", "name": GROUP}],
-            opts=self.child(depends_on=[role]),
+            _NAME, metadata=meta, role_ref=role_reference(), subjects=subjects(), opts=self.child(depends_on=[role])
         )
         self.register()

@@ -17,6 +17,7 @@ from infra.engine.environment import choose_backend
 from infra.engine.tools import ensure
 
 if TYPE_CHECKING:
+    from infra.rehearsal.report import Report
     from infra.settings import Settings
     from infra.settings.aws import Aws
 
@@ -42,12 +43,15 @@ def rehearse(
     ] = False,
 ) -> None:
     """Run the stack's program from preview to destroy against moto and a Kubernetes API server. Needs no account."""
+    context = Context(stack)
+    if context.settings.foundation is not None:
+        _told(_releases(context, context.settings.foundation, keep), stack, as_json)
+        return
     from infra.rehearsal.children import child
     from infra.rehearsal.kubernetes.api_server import api_server
     from infra.rehearsal.kubernetes.provider import TOKEN
     from infra.rehearsal.phases import Rehearsal
 
-    context = Context(stack)
     settings = context.settings.aws
     if settings is None:
         raise CommandFailed(
@@ -82,6 +86,45 @@ def rehearse(
             report = replace(report, left={**report.left, "kubernetes": objects})
     if not keep:
         shutil.rmtree(folder / f"{stack}-kubernetes", ignore_errors=True)
+    _told(report, stack, as_json)
+
+
+def _releases(context: Context, foundation: str, keep: bool) -> Report:
+    """Rehearse a stack of releases."""
+    from infra.cloud import cloud_of
+    from infra.rehearsal.releases import ModelCase, ReleasesRehearsal
+    from infra.releases import read_manifest, read_previous
+    from infra.releases_target import releases_target
+
+    settings, aws = context.settings, context.settings.aws
+    assert aws is not None  # a stack with a foundation has it
+    target = releases_target(settings, aws, foundation, project=PROJECT, stack=context.stack)
+    models = {}
+    for name, model in sorted(settings.models.items()):
+        manifest, previous = (read(PROJECT, name, model.version) for read in (read_manifest, read_previous))
+        if manifest is None or previous is None:
+            lacking = f"version {model.version}" if manifest is None else f"a version before {model.version}"
+            raise CommandFailed(f"there is no manifest of {lacking} of {name} in stacks/releases to rehearse with")
+        models[name] = ModelCase(manifest=manifest, previous=previous)
+    ensure("pulumi", say)
+    cloud = cloud_of(settings, aws, project=PROJECT, stack=foundation)
+    return ReleasesRehearsal(
+        project=PROJECT,
+        stack=context.stack,
+        foundation=foundation,
+        cluster=cloud.names.of("cluster", "main"),
+        region=cloud.region,
+        host=aws.inference.host,
+        trust=target.trust,
+        models=models,
+        folder=PROJECT / ".mlops" / "rehearsal" / context.stack,
+        keep=keep,
+        say=say,
+    ).run()
+
+
+def _told(report: Report, stack: str, as_json: bool) -> None:
+    """Print a report; fail where it did."""
     if as_json:
         print_json(report.document())
     else:

@@ -24,6 +24,7 @@ from infra.engine.cache import Progress, silent
 from infra.engine.errors import ToolError
 from infra.rehearsal.kubernetes import certificates
 from infra.rehearsal.kubernetes.client import SCRATCH, Client, Kind, Object, UnreachableError
+from infra.rehearsal.kubernetes.tunnel import Tunnel
 
 _READY_SECONDS = 180.0
 _STOP_SECONDS = 10.0
@@ -49,6 +50,7 @@ class ApiServer:
         ca: Certificate authority of its certificate, in PEM form.
         token: Bearer token of an administrator.
         client: A client with that token.
+        tokens: Bearer tokens of the other users, by name.
     """
 
     url: str
@@ -59,6 +61,7 @@ class ApiServer:
     _folder: Path = field(repr=False)
     _process: subprocess.Popen[bytes] = field(repr=False)
     _baseline: frozenset[str] = field(default=frozenset(), repr=False)
+    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def leftovers(self) -> list[str]:
         """Return the objects that were not there when the server had started, as `Kind namespace/name`, sorted."""
@@ -99,7 +102,13 @@ class ApiServer:
 
 @contextlib.contextmanager
 def api_server(
-    folder: Path, progress: Progress = silent, *, environ: Mapping[str, str] | None = None
+    folder: Path,
+    progress: Progress = silent,
+    *,
+    environ: Mapping[str, str] | None = None,
+    users: Mapping[str, str] | None = None,
+    tunnel: Tunnel | None = None,
+    definitions: bool = True,
 ) -> Iterator[ApiServer]:
     """Run etcd and kube-apiserver while the block runs.
 
@@ -109,33 +118,42 @@ def api_server(
         folder: Empty or missing folder for data, certificates, token and logs; the caller removes it.
         progress: Told what goes on.
         environ: Environment to look for tools in; this process's by default.
+        users: Further users by name, each with a group; what they may do is for roles and bindings to say.
+        tunnel: The way to what stands for pods, for calls that the server passes on to a service.
+        definitions: Whether the custom resource definitions are installed.
 
     Raises:
         ToolError: A tool can't be had, or a server does not start; the message ends with its last words.
     """
     etcd = tools.ensure("etcd", progress, environ=environ)
     kube_apiserver = tools.ensure("kube-apiserver", progress, environ=environ)
-    definitions = crds.ensure(progress, environ=environ)
+    known = crds.ensure(progress, environ=environ) if definitions else None
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     files = certificates.make(folder)
     token = secrets.token_urlsafe(32)
     tokens = folder / "tokens.csv"
+    others = {name: secrets.token_urlsafe(32) for name in users or {}}
     with os.fdopen(os.open(tokens, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(f'{token},rehearsal,rehearsal,"system:masters"\n')
+        file.writelines(f'{others[name]},{name},{name},"{group}"\n' for name, group in (users or {}).items())
     with contextlib.ExitStack() as stack:
         client_port, peer_port, port = _free_ports(3)
         storage = _spawn(_etcd_command(etcd, folder, files, client_port, peer_port), folder / "etcd.log")
         stack.callback(_end, storage)
         command = _api_command(kube_apiserver, files, tokens, client_port, port)
+        if tunnel is not None:
+            egress = folder / "egress.json"
+            egress.write_text(tunnel.configuration())
+            command.append(f"--egress-selector-config-file={egress}")
         process = _spawn(command, folder / "kube-apiserver.log")
         ca = files.authority.read_text()
         client = Client(f"https://127.0.0.1:{port}", ca, token)
         stack.callback(client.close)
-        server = ApiServer(client.url, ca, token, client, command, folder, process)
+        server = ApiServer(client.url, ca, token, client, command, folder, process, tokens=others)
         stack.callback(server.stop)
         _wait(client, process, folder / "kube-apiserver.log")
-        progress(f"Kubernetes API server: ready at {client.url}; installing custom resource definitions")
-        count = _install(client, definitions)
+        progress(f"Kubernetes API server: ready at {client.url}")
+        count = _install(client, known) if known else 0
         client.apply(_NAMESPACE, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SCRATCH}})
         server._baseline = frozenset(item["metadata"]["uid"] for _kind, item in server._objects())
         progress(f"Kubernetes API server: {count} definitions installed")
