@@ -74,6 +74,7 @@ def compose_serving(args: ServingArgs, on_cluster: pulumi.ResourceOptions) -> Ma
             network_cidr=args.network_cidr,
             control_cidrs=[zone.intra for zone in divide(args.network_cidr, args.zones)],
             secrets_key=args.key.arn("secrets"),
+            data_key=args.key.arn("data"),
             database_host=data.registry.database_address,
             database_secret=data.registry.database_secret,
             ready=[*args.identities.ready("control"), *args.identities.ready("serving")],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from components.aws import AwsTarget, ClusterSection, NetworkSection
@@ -175,8 +174,7 @@ def inference_section(settings: Settings, aws: Aws, project: Path) -> InferenceS
         limits=Limits(
             max_body_bytes=common.max_body_bytes, max_rows=common.max_rows, request_seconds=common.request_seconds
         ),
-        # Replicas write captures to a folder that others read; there is none that pods of several nodes share yet.
-        capture=replace(Capture(**common.capture.model_dump()), enabled=False),
+        capture=Capture(**common.capture.model_dump()),
         batching=Batching(**common.batching.model_dump()),
         rollout_timeout_seconds=common.rollout.timeout_seconds,
         feature_deadline_ms=settings.feature_store.deadline_ms,

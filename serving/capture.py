@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from serving.batching import Batch
+from serving.capture_store import Store
 from serving.runtime.model import Model
 from serving.runtime.signature import Tensor
 
@@ -44,13 +45,17 @@ _SWEEP_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where and how much. `queue_rows` bounds what waits in memory; a file is closed after `rotate_*`."""
+    """Where and how much. `queue_rows` bounds what waits in memory; a file is closed after `rotate_*`.
+
+    With a `store` finished files are put there and removed from the directory.
+    """
 
     directory: Path
     rotate_seconds: float = 60.0
     rotate_rows: int = 50_000
     retention_days: int = 30
     queue_rows: int = 100_000
+    store: str | None = None
 
 
 @dataclass(slots=True)
@@ -186,6 +191,7 @@ class Capture:
         self._open: dict[Sink, _Open] = {}
         self._number = 0
         self._swept = 0.0
+        self._store = Store(settings.store, clock) if settings.store else None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="capture", daemon=True)
 
@@ -258,6 +264,8 @@ class Capture:
             if everything or old or waiting.rows >= settings.rotate_rows:
                 del self._open[sink]
                 self._write(sink, waiting)
+        if self._store is not None:
+            self._store.put(settings.directory)
         if now - self._swept > _SWEEP_SECONDS:
             self._swept = now
             sweep(settings.directory, settings.retention_days, now)

@@ -115,6 +115,7 @@ class CaptureSettings(_Model):
     rotate_rows: int = Field(50_000, ge=1)
     retention_days: int = Field(30, ge=1)
     queue_rows: int = Field(100_000, ge=1)
+    store: str | None = Field(None, pattern=r"^(s3|file)://\S+$")
 
 
 class LimitSettings(_Model):

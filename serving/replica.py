@@ -392,7 +392,12 @@ def make_capture(settings: Settings, replica: str) -> Capture | None:
     if wanted is None or not wanted.enabled:
         return None
     options = CaptureOptions(
-        wanted.directory, wanted.rotate_seconds, wanted.rotate_rows, wanted.retention_days, wanted.queue_rows
+        wanted.directory,
+        wanted.rotate_seconds,
+        wanted.rotate_rows,
+        wanted.retention_days,
+        wanted.queue_rows,
+        wanted.store,
     )
     return Capture(options, replica, derive(settings.snapshot_key, "capture"))
 

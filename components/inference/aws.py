@@ -13,6 +13,7 @@ import pulumi
 from pulumi import Input, Output
 from pulumi_kubernetes import apiextensions
 
+from components.buckets import Bucket, BucketArgs
 from components.cloud import Cloud
 from components.inference import FeatureAccess, Inference, InferenceArgs, RegistryAccess, secret_file
 from components.inference.kubernetes import KubernetesInference, KubernetesInferenceArgs, ServingSection
@@ -30,6 +31,10 @@ WHAT = {
     "snapshot-key": "Signs what replicas read when the rollout controller is away",
 }
 """Secrets of serving, and what each opens."""
+CAPTURES = "captures"
+"""Purpose of the bucket that captures are put into, and prefix of theirs in it."""
+OLD_CAPTURES_DAYS = 7
+"""Captures that were deleted by hand can be brought back this long, days."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,7 @@ class AwsInferenceArgs(InferenceArgs):
         network_cidr: block of the network.
         control_cidrs: blocks of the API server's interfaces.
         secrets_key: ARN of the key that encrypts secrets.
+        data_key: ARN of the key that encrypts captures.
         database_host: host name of the database.
         database_secret: ARN of the secret that holds its user name and password, as JSON.
         ready: what gives the pods their roles, and secrets their way into the namespace.
@@ -56,6 +62,7 @@ class AwsInferenceArgs(InferenceArgs):
     network_cidr: str
     control_cidrs: Sequence[str]
     secrets_key: Input[str]
+    data_key: Input[str]
     database_host: Input[str]
     database_secret: Input[str]
     ready: Sequence[pulumi.Resource] = ()
@@ -114,6 +121,21 @@ class AwsInference(Inference):
                 kind="kubernetes.io/tls",
             ),
         ]
+        store = None
+        if args.capture.enabled:
+            # Kept as long as captures are, and not longer: their rows are about people.
+            Bucket(
+                CAPTURES,
+                BucketArgs(
+                    cloud=cloud,
+                    purpose=CAPTURES,
+                    key=args.data_key,
+                    old_versions_days=OLD_CAPTURES_DAYS,
+                    expire=[(f"{CAPTURES}/", args.capture.retention_days)],
+                ),
+                self.child(),
+            )
+            store = f"s3://{cloud.names.bucket(CAPTURES)}/{CAPTURES}?region={cloud.region}"
         control_url: Input[str] = ""
         control_targets: Input[list[str]] = []
         if args.digest is not None:
@@ -129,6 +151,7 @@ class AwsInference(Inference):
                     control_cidrs=args.control_cidrs,
                     token=made["inference-token"].value,
                     control_token=made["control-admin"].value,
+                    capture_store=store,
                 ),
                 self.child(depends_on=[*secrets, *derived, *args.ready]),
             )

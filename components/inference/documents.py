@@ -28,6 +28,7 @@ class ServingPlace:
         snapshot_key: key that signs it.
         model_cache: folder of fetched models.
         captures: folder of captured predictions.
+        capture_store: object store that they are put into from there; None where the folder itself stays.
         trust: whose signatures make an artifact loadable.
         groups_declared: whether the cluster's own configuration deploys the groups.
     """
@@ -43,6 +44,7 @@ class ServingPlace:
     captures: str
     trust: Mapping[str, Any]
     groups_declared: bool = False
+    capture_store: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,7 @@ class ControlPlace:
         admin_token: what administrators show.
         replica_token: what replicas show.
         environment: name of the environment, in approvals and in the ledger.
-        captures: folder of captured predictions.
+        captures: folder of captured predictions; None where it sees none, and then labels join none.
         checkpoints: folder of the ledger's checkpoints, and path of the key that signs them; None to make none.
         trust: who must have approved, whose approvals count, and whether artifacts must be signed.
     """
@@ -71,7 +73,7 @@ class ControlPlace:
     admin_token: Secret
     replica_token: Secret
     environment: str
-    captures: str
+    captures: str | None
     checkpoints: tuple[str, str] | None
     trust: Mapping[str, Any]
 
@@ -106,7 +108,8 @@ def serving_document(args: InferenceArgs, place: ServingPlace) -> dict[str, Any]
             "rotateRows": capture.rotate_rows,
             "retentionDays": capture.retention_days,
             "queueRows": capture.queue_rows,
-        },
+        }
+        | ({"store": place.capture_store} if place.capture_store else {}),
         "limits": {
             "maxBodyBytes": limits.max_body_bytes,
             "maxRows": limits.max_rows,
@@ -130,6 +133,6 @@ def control_document(args: InferenceArgs, place: ControlPlace) -> dict[str, Any]
         "environment": place.environment,
         "ledger": {"checkpoints": place.checkpoints[0], "key": place.checkpoints[1]} if place.checkpoints else None,
         "captures": {"directory": place.captures, "retentionDays": args.capture.retention_days}
-        if args.capture.enabled
+        if args.capture.enabled and place.captures
         else None,
     } | dict(place.trust)

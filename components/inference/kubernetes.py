@@ -93,6 +93,7 @@ class KubernetesInferenceArgs(InferenceArgs):
         control_cidrs: blocks of the API server's interfaces, through whose proxy the controller is reached.
         token: bearer token that replicas ask for.
         control_token: the controller's admin token.
+        capture_store: object store that captures are put into; see `serving.capture_store`.
     """
 
     section: ServingSection
@@ -102,6 +103,7 @@ class KubernetesInferenceArgs(InferenceArgs):
     control_cidrs: Sequence[str]
     token: Input[str]
     control_token: Input[str]
+    capture_store: str | None = None
 
 
 class KubernetesInference(Inference):
@@ -180,6 +182,7 @@ class KubernetesInference(Inference):
             snapshot_key=secret_file(secret_path("snapshot-key")),
             model_cache=f"{STATE}/models",
             captures=f"{STATE}/captures",
+            capture_store=args.capture_store,
             trust={"signature": "required", "roots": self._roots(args), **self._rehearsal(args)},
             groups_declared=True,
         )
@@ -204,7 +207,8 @@ class KubernetesInference(Inference):
             admin_token=secret_file(secret_path("control-admin")),
             replica_token=secret_file(secret_path("control-replica")),
             environment=args.environment,
-            captures=f"{STATE}/captures",
+            # Replicas put theirs into a bucket, which it does not read yet.
+            captures=None,
             checkpoints=None,
             trust={
                 "approval": args.section.approval,

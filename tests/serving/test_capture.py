@@ -185,6 +185,15 @@ def test_thread_writes_what_is_left_on_close(tmp_path: Path, artifact: Path, clo
     assert len(written(tmp_path)) == 1
 
 
+def test_finished_files_leave_for_the_store(tmp_path: Path, artifact: Path, clock: Clock) -> None:
+    made = capture(tmp_path / "disk", clock, store=f"file://{tmp_path}/store")
+    sink(made, artifact).offer(batch(("one", 2)))
+    made.tick()
+    made.drain(everything=True)
+    assert len(written(tmp_path / "store")) == 2
+    assert not list((tmp_path / "disk").rglob("*.parquet"))
+
+
 def test_retention_removes_old_days_and_half_written_files(tmp_path: Path) -> None:
     for day in ("2026-01-29", "2026-01-30", "2026-03-01", "notes"):
         (tmp_path / "small" / day).mkdir(parents=True)

@@ -68,9 +68,10 @@ def _judged(release: Resource, one: Candidate, world: World) -> Iterator[Answer]
     for name, found, asked in (("model", manifest.model, model), ("version", manifest.version, one.version)):
         if found != asked:
             yield Problem(f"the manifest is of {name} {found}, but {asked} is released", "", f"{one.path}.{name}")
-    for reason in decide_release(release, manifest, world.facts, world.now).reasons:
-        if not reason.startswith("the evaluation failed: "):  # that is for release-evaluated to say
-            yield Problem(f"version {one.version}: {reason}", "", one.path, setting)
+    reasons = decide_release(release, manifest, world.facts, world.now).reasons
+    # What its evaluation says is for release-evaluated and release-fair to tell.
+    if against := [reason for reason in reasons if not reason.startswith("the evaluation failed: ")]:
+        yield Problem(f"version {one.version}: {'; '.join(against)}", "", one.path, setting)
 
 
 @resource_rule(

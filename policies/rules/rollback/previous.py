@@ -50,8 +50,8 @@ def previous_version(release: Resource, world: World) -> Iterator[Answer]:
         return
     except TrustError:
         return  # governance.release-approved says so
-    for reason in reasons:
-        yield Problem(f"version {manifest.version} cannot be gone back to: {reason}", path="previous")
+    if reasons:
+        yield Problem(f"version {manifest.version} cannot be gone back to: {'; '.join(reasons)}", path="previous")
 
 
 @resource_rule(

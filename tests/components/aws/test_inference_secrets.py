@@ -1,5 +1,6 @@
 """Inference on AWS: what is there before images are, and in which form secrets reach their readers."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,8 +22,9 @@ def answered(token: str, name: str, inputs: Mapping[str, Any]) -> Mapping[str, A
 
 
 @pytest.fixture
-def inference(cloud: Cloud) -> Callable[[str | None], Recording]:
-    def make(digest: str | None) -> Recording:
+def inference(cloud: Cloud) -> Callable[..., Recording]:
+    def make(digest: str | None, **capture: Any) -> Recording:
+        stated = {"enabled": False, "rotate_seconds": 60, "rotate_rows": 1, "retention_days": 1, "queue_rows": 1}
         args = AwsInferenceArgs(
             cloud=cloud,
             environment="prod",
@@ -30,13 +32,14 @@ def inference(cloud: Cloud) -> Callable[[str | None], Recording]:
             digest=digest,
             network_cidr="10.22.0.0/16",
             control_cidrs=["10.22.216.0/21"],
+            data_key="arn:aws:kms:eu-central-1:333333333333:key/d",
             secrets_key="KEY",
             database_host="db.example",
             database_secret="SECRET",
             registry=registry_access("http://registry", "mlops"),
             features=feature_access("http://features", 100),
             limits=Limits(max_body_bytes=2000, max_rows=10, request_seconds=10),
-            capture=Capture(enabled=False, rotate_seconds=60, rotate_rows=1, retention_days=1, queue_rows=1),
+            capture=Capture(**(stated | capture)),
             batching=Batching(max_rows=64, wait_ms=0),
             groups=groups([], Replicas()),
             rollout_timeout_seconds=600,
@@ -75,3 +78,20 @@ def test_secrets_have_the_keys_that_their_readers_look_for(inference: Callable[[
     assert keys["predict-tls"] == {"tls.crt", "tls.key"}
     address = found["database-url"].inputs["spec"]["target"]["template"]["data"]["value"]
     assert address.endswith("@db.example:5432/mlops?sslmode=require")
+
+
+def test_captures_go_to_a_bucket_that_forgets_them_in_time(cloud: Cloud, inference: Callable[..., Recording]) -> None:
+    made = inference("sha256:1", enabled=True, retention_days=365)
+
+    bucket = made.of_type("aws:s3/bucket:Bucket")["captures"]
+    rules = made.of_type("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration")["captures"].inputs["rules"]
+    assert {"prefix": "captures/"} in [rule["filter"] for rule in rules if rule.get("expiration") == {"days": 365}]
+    config = of_kind(made, "RayService")["inference"].inputs["spec"]["rayClusterConfig"]
+    for group in (config["headGroupSpec"], *config["workerGroupSpecs"]):
+        document = json.loads(group["template"]["metadata"]["annotations"]["mlops/serving.json"])
+        assert document["capture"]["enabled"] is True
+        assert document["capture"]["store"] == f"s3://{bucket.inputs['bucket']}/captures?region={cloud.region}"
+
+
+def test_without_captures_there_is_no_bucket(inference: Callable[..., Recording]) -> None:
+    assert not inference("sha256:1").of_type("aws:s3/bucket:Bucket")
