@@ -3,6 +3,7 @@
 from tests.policies.bad_changes.draft import Bad
 
 DATABASE = "rds/instance:Instance"
+OPTIONS = "spec.upgradeStrategy.clusterUpgradeOptions"
 
 CHANGES = [
     Bad("database unprotected", "took the protection of the database off", "rollback.state-protected",
@@ -29,6 +30,19 @@ CHANGES = [
                         ' "imageCountMoreThan", "countNumber": 1}, "action": {"type": "expire"}}]}')),
     Bad("protection lifted by a step", "lowered the days of backups of the running database",
         "rollback.protection-kept",
-        lambda d: d.step("update", DATABASE, "database", "deletionProtection", "backupRetentionPeriod",
-                         old={"backupRetentionPeriod": 36})),
+        lambda d: d.step("update", DATABASE, "database", "backupRetentionPeriod", old={"backupRetentionPeriod": 36})),
+    Bad("removed alarm", "removed the alarm of the database", "rollback.database-alarms-exist",
+        lambda d: d.drop("metricAlarm:MetricAlarm", "database-storage")),
+    Bad("alarm that nobody hears", "took the topic off an alarm", "rollback.alarm-heard",
+        lambda d: d.set("metricAlarm:MetricAlarm", "nat-ports", "alarmActions", [])),
+    Bad("removed alerts", "removed the alerts of serving", "rollback.alerts-exist",
+        lambda d: d.drop("v1:PrometheusRule", "prometheusrule-serving")),
+    Bad("incremental upgrade off", "turned the incremental upgrade off", "rollback.ray-upgrade-incremental",
+        lambda d: d.set("v1:RayService", "inference", "spec.upgradeStrategy.type", "None")),
+    Bad("surge out of range", "let the new cluster grow by nothing", "rollback.ray-upgrade-incremental",
+        lambda d: d.set("v1:RayService", "inference", f"{OPTIONS}.maxSurgePercent", 0)),
+    Bad("step out of range", "moved the traffic faster than a failure shows", "rollback.ray-upgrade-incremental",
+        lambda d: d.set("v1:RayService", "inference", f"{OPTIONS}.intervalSeconds", 1)),
+    Bad("operator cannot", "turned the operator's feature gate off", "rollback.ray-operator-can",
+        lambda d: d.set("helm.sh/v3:Release", "kuberay-operator", "values.featureGates.1.enabled", False)),
 ]  # fmt: skip
