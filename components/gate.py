@@ -26,6 +26,7 @@ class GateArgs:
         configuration: digest of all settings, secrets included.
         trust_root: name of the trust root whose keys count.
         allowed_signers: that trust root: the content of a file of allowed signers; empty where none is stated.
+        project: folder of the project, for the program itself; no input, since it differs from machine to machine.
     """
 
     environment: Literal["local", "dev", "staging", "prod"]
@@ -37,6 +38,7 @@ class GateArgs:
     configuration: str = ""
     trust_root: str = ""
     allowed_signers: str = ""
+    project: str = ""
 
     def wire(self) -> dict[str, Any]:
         """Return the inputs as the provider expects them."""

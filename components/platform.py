@@ -18,6 +18,7 @@ from components.inference.releases import Releases, ReleasesArgs
 from components.local import LocalTarget
 from components.models import Model
 from components.releases_layer import ReleasesTarget, compose_releases
+from policies.stateful import KEPT_IN
 
 if TYPE_CHECKING:
     from components.aws import AwsTarget
@@ -58,7 +59,12 @@ class Platform(Component):
 
     def __init__(self, name: str, args: PlatformArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         gate: list[Gate] = []
-        own = pulumi.ResourceOptions(transformations=[behind(gate)])
+        transformations = [behind(gate)]
+        if args.gate.environment in KEPT_IN:
+            from components.keeping import keeping  # only programs of such stacks pay for the import
+
+            transformations.append(keeping(args.gate))
+        own = pulumi.ResourceOptions(transformations=transformations)
         super().__init__("mlops:platform:Platform", name, pulumi.ResourceOptions.merge(opts, own))
         gate.append(Gate("gate", args.gate, pulumi.ResourceOptions(parent=self)))
         # Mappings of outputs, not outputs of mappings: there one secret would make all the rest secret.

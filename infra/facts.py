@@ -44,6 +44,7 @@ def gate_args(
         configuration=configuration(stack, stated, secret),
         trust_root=settings.gates.trust_root or settings.environment,
         allowed_signers=_signers(settings.gates.allowed_signers, project),
+        project=str(project),
     )
 
 

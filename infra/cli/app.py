@@ -4,7 +4,20 @@ import sys
 
 import typer
 
-from infra.cli import audit, bootstrap, feedback, models, platform, policies, project, rehearse, release, review, train
+from infra.cli import (
+    audit,
+    bootstrap,
+    feedback,
+    gate,
+    models,
+    platform,
+    policies,
+    project,
+    rehearse,
+    release,
+    review,
+    train,
+)
 from infra.cli.output import CommandFailed, err, fail
 from infra.engine.errors import EngineError
 from infra.settings import SettingsError
@@ -26,6 +39,7 @@ audit.register(app)
 project.register(app)
 rehearse.register(app)
 bootstrap.register(app)
+gate.register(app)
 policies.register(app)
 review.register(app)
 

@@ -9,9 +9,12 @@ import typer
 
 from infra.cli import inspect, remote
 from infra.cli.context import DEFAULT_STACK, PROJECT, Context
+from infra.cli.gate import before_up
 from infra.cli.output import CommandFailed, out, print_json, print_table, say
 from infra.engine.tools import ensure
 from infra.provider.supervisor import shutdown
+from policies.facts import environment_kind
+from policies.stateful import KEPT_IN
 
 StackArgument = Annotated[str, typer.Argument(help="Stack: the part of stacks/Pulumi.<stack>.yaml between the dots.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
@@ -24,12 +27,16 @@ def register(app: typer.Typer) -> None:
 
 
 def up(stack: StackArgument = DEFAULT_STACK, as_json: JsonOption = False) -> None:
-    """Bring the stack up: `pulumi up -s STACK`, after getting the tools that are missing."""
+    """Bring the stack up: `pulumi up -s STACK`, after getting the tools that are missing.
+
+    Where policies are mandatory they judge the plan first, and stop it before anything is created.
+    """
     context = Context(stack)
     context.settings  # noqa: B018 - a bad setting stops here, before anything is touched
     ensure("pulumi", say)
     if context.settings.target == "local":
         ensure("prometheus", say)
+    before_up(context)
     context.engine.up()
     if context.settings.aws is not None:
         found = remote.document(context, context.settings.aws)
@@ -56,7 +63,7 @@ def down(
             f"Remove registry, features, captures, job results and state of stack {stack!r} under {context.home}?",
             abort=True,
         )
-    context.engine.destroy()
+    context.engine.destroy(*_program_needed(context))
     for pid in sorted(shutdown(str(context.home))):
         say(f"stack {stack}: ended process {pid}, which a killed run had left behind")
     if purge:
@@ -66,6 +73,13 @@ def down(
         f"stack {stack} is down"
         + (" and its data is gone" if purge else f"; its data is kept in {context.home / 'data'}")
     )
+
+
+def _program_needed(context: Context) -> list[str]:
+    """What `destroy` needs where hooks of the program keep what holds state."""
+    settings = context.settings
+    kind = environment_kind(settings.environment, settings.target, settings.gates.kind)
+    return ["--run-program"] if kind in KEPT_IN else []
 
 
 def status(stack: StackArgument = DEFAULT_STACK, as_json: JsonOption = False) -> None:

@@ -48,6 +48,7 @@ def rehearse(
         _told(_releases(context, context.settings.foundation, keep), stack, as_json)
         return
     from infra.rehearsal.children import child
+    from infra.rehearsal.gate import RehearsedGate
     from infra.rehearsal.kubernetes.api_server import api_server
     from infra.rehearsal.kubernetes.provider import TOKEN
     from infra.rehearsal.phases import Rehearsal
@@ -79,6 +80,7 @@ def rehearse(
             },
             cluster={"endpoint": kubernetes.url, "ca": kubernetes.ca},
             checks={"calls of every workload, judged by its policies": access_check(context.settings, settings, stack)},
+            gate=lambda place: RehearsedGate(PROJECT, settings.region, place),
             keep=keep,
             say=say,
         ).run()

@@ -10,11 +10,12 @@ where it would ask everybody else for this machine's passphrase, so it works on 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -208,7 +209,35 @@ class Stack:
             )
         return True
 
+    def planned(self, *arguments: str, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        """Preview without showing it; what the engine prints is a JSON document.
+
+        Args:
+            arguments: options of the engine.
+            variables: what the engine's environment has besides.
+        """
+        self.ensure_exists()
+        with self._command("preview", "--json", "--non-interactive", *arguments) as command:
+            return subprocess.run(
+                command,
+                cwd=self.project,
+                env={**self.environment, **variables},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+
     def _operate(self, operation: Name, *arguments: str) -> Result:
+        with self._command(operation, *arguments) as command:
+            result = run(command, operation, self.name, self.environment, self.project, self.say)
+        if not result.ok:
+            raise OperationFailedError(result)
+        return result
+
+    @contextlib.contextmanager
+    def _command(self, operation: Name, *arguments: str) -> Iterator[list[str]]:
+        """Yield the command line of an operation, for as long as the settings that it names are there."""
         self.release_stale_lock()
         command = [self.environment["MLOPS_PULUMI"], operation, "--stack", self.name, *arguments]
         with tempfile.TemporaryDirectory(prefix="mlops-stack-") as folder:
@@ -216,10 +245,7 @@ class Stack:
                 copy = Path(folder) / self.file.name
                 copy.write_text(_SALT.sub("", self.file.read_text()) if self.file.exists() else "{}\n")
                 command += ["--config-file", str(copy)]
-            result = run(command, operation, self.name, self.environment, self.project, self.say)
-        if not result.ok:
-            raise OperationFailedError(result)
-        return result
+            yield command
 
     def _engine(self, *arguments: str, folder: str | None = None) -> str:
         """Run a short command of the engine and return its answer."""

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from infra.provider.codec import UNKNOWN, Properties
 from infra.provider.inputs import Input, any_object, check, filled_text, matching, one_of, text
@@ -39,12 +38,6 @@ FIELDS = {
 
 _PLACE = ("environment", "stack", "client", "target")
 _PROJECT = Path(__file__).resolve().parents[2]
-
-
-def in_rehearsal(environ: Mapping[str, str]) -> bool:
-    """Return whether AWS is played on this machine, so that nothing of an account can be reached."""
-    host = urlsplit(environ.get("AWS_ENDPOINT_URL", "")).hostname
-    return host in ("127.0.0.1", "localhost", "::1")
 
 
 class GateResource:
@@ -137,7 +130,7 @@ class GateResource:
             leaves: whether the environment was gated and shall not be any more: then only people can open it, since
                 the verdict is one of rules that do not count any more.
         """
-        from policies.gates.decision import GateClosedError, Question, decide
+        from policies.gates.decision import GateClosedError, Question, decide, in_rehearsal
         from policies.gates.digest import policies_digest
         from policies.gates.files import GateFileError, gate_folder, read_break_glass, read_verdict
         from policies.releases.keys import REHEARSAL

@@ -1,7 +1,8 @@
 """A whole rehearsal: the program of a stack through its life, against servers on loopback.
 
-    preview → up with a plugin that dies half-way → up again, throttled → preview without changes → update
-    → refresh without drift → drift made by hand, found and mended → destroy → what is left
+    preview, judged by the policies → up with a plugin that dies half-way → up again, throttled
+    → preview without changes → update → refresh without drift → drift made by hand, found and mended
+    → destroy → what is left
 
 Every phase runs the engine's own command line on the program as it is.
 """
@@ -18,13 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from infra.engine.cache import Progress, silent
+from infra.engine.errors import EngineError
 from infra.engine.operation import OperationFailedError, Result
 from infra.rehearsal import leftovers
 from infra.rehearsal.aws.clients import Aws
 from infra.rehearsal.children import child
+from infra.rehearsal.gate import RehearsedGate
 from infra.rehearsal.moto import MotoServer, moto_server
 from infra.rehearsal.report import Phase, Report
 from infra.rehearsal.stack import RehearsedStack, rehearsed_stack
+from policies.stateful import KEPT_IN
 
 THROTTLED = ("ec2.Create*", "iam.Create*", "s3.Put*")
 """Operations whose first calls are throttled while the environment is made."""
@@ -45,6 +49,7 @@ class Rehearsal:
         crash: Whether the plugin dies half-way through the first `up`.
         official: Installed official plugins by name, which are used instead of the stand-ins.
         more: Further providers by name: what starts each, given the rehearsal's folder, yielding its port.
+        gate: Its gate, where the stack has one; the policies then judge each plan before it is carried out.
         checks: What is asked of the state of the environment that is up, by name: whether it is well, and in words.
         keep: Whether the folder stays.
         say: Told what goes on.
@@ -61,6 +66,7 @@ class Rehearsal:
     official: Mapping[str, str] = field(default_factory=dict)
     more: Mapping[str, Callable[[Path], contextlib.AbstractContextManager[int]]] = field(default_factory=dict)
     cluster: Mapping[str, str] = field(default_factory=dict)
+    gate: Callable[[Path], RehearsedGate] | None = None
     checks: Mapping[str, Callable[[Sequence[Mapping[str, Any]]], tuple[bool, str]]] = field(default_factory=dict)
     keep: bool = False
     say: Progress = silent
@@ -81,8 +87,10 @@ class _Run:
     def __init__(self, rehearsal: Rehearsal, server: MotoServer) -> None:
         self._rehearsal, self._server = rehearsal, server
         self._phases: list[Phase] = []
+        self._kept = False
         self._made: dict[str, int] = {}
-        self._settings: dict[str, Any] = {}
+        self._gate = rehearsal.gate(rehearsal.folder / "gate") if rehearsal.gate else None
+        self._settings: dict[str, Any] = dict(self._gate.settings()) if self._gate else {}
 
     # --- the phases ------------------------------------------------------------------------------------------------
 
@@ -111,7 +119,10 @@ class _Run:
     def _life(self) -> None:
         rehearsal = self._rehearsal
         with self._providers() as environment:
-            if not self._phase("preview", environment, "preview"):
+            first = (
+                self._judged(environment, "preview") if self._gate else self._phase("preview", environment, "preview")
+            )
+            if not first:
                 return
         crash = rehearsal.crash and "aws" not in rehearsal.official
         half = max(1, self._phases[-1].changes.get("create", 0) // 2)
@@ -128,9 +139,11 @@ class _Run:
                 self._settled(environment)
             self._settings = {**self._settings, **rehearsal.end}
             if rehearsal.end:
+                self._judged(environment, "lift protection, for which two people break the glass", by_people=True)
                 self._phase("lift protection", environment, "up")
             self._stack(environment).unprotect()
-            self._phase("destroy", environment, "destroy")
+            # Hooks of the program keep what holds state; two people have answered for it above.
+            self._phase("destroy", environment, "destroy", *(["--run-program"] if self._kept else []))
 
     def _settled(self, environment: Mapping[str, str]) -> None:
         """Phases of an environment that is up."""
@@ -143,6 +156,7 @@ class _Run:
         self._phase("preview without changes", environment, "preview", "--expect-no-changes")
         if self._rehearsal.update:
             self._settings = {**self._settings, **self._rehearsal.update}
+            self._judged(environment, "update")
             self._phase("update", environment, "up", expect=lambda result: result.changed or "nothing was updated")
         self._phase(
             "refresh without drift",
@@ -179,7 +193,7 @@ class _Run:
     def _providers(self, **variables: str) -> Iterator[dict[str, str]]:
         """Start the stand-ins; yields what the engine's environment needs to reach them."""
         folder = self._rehearsal.folder
-        environment = {"AWS_ENDPOINT_URL": self._server.url}
+        environment = {"AWS_ENDPOINT_URL": self._server.url, **(self._gate.variables() if self._gate else {})}
         with contextlib.ExitStack() as stack:
             ports = {name: stack.enter_context(start(folder)) for name, start in self._rehearsal.more.items()}
             if "aws" not in self._rehearsal.official:
@@ -202,6 +216,33 @@ class _Run:
             return []
         latest = json.loads(file.read_text())["checkpoint"].get("latest") or {}
         return list(latest.get("resources") or [])
+
+    def _judged(self, environment: Mapping[str, str], what: str, *, by_people: bool = False) -> bool:
+        """Have the policies judge what comes next; note how it went.
+
+        Args:
+            environment: The engine's.
+            what: What comes next, for the report.
+            by_people: Whether the policies are to stop it, and two people answer for it.
+        """
+        if self._gate is None:
+            return True
+        self._rehearsal.say(f"rehearsal of {self._rehearsal.stack}: {what}, judged by the policies")
+        began, changes = time.monotonic(), {}
+        try:
+            found, stops = self._gate.judge(self._stack(environment))
+            self._kept = found.facts.environment in KEPT_IN
+            changes = dict(found.operations)
+            counts = ", ".join(f"{count} {status}" for status, count in found.evaluation.counts.items())
+            ok, detail = not stops, "\n".join([counts, *stops[:12]])
+            if by_people:
+                ok = True
+                self._gate.break_glass(found, "the rehearsal is over: what it made is taken down")
+        except EngineError as error:
+            ok, detail = False, str(error)
+        seconds = round(time.monotonic() - began, 1)
+        self._phases.append(Phase(f"{what}: the policies judge it", ok, seconds, changes, detail))
+        return ok
 
     def _phase(
         self,

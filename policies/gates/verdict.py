@@ -128,7 +128,7 @@ def verdict_of(
     """
     asked = set(evaluation.asked)
     missing = [one for one in registered if one not in asked]
-    stops = [_stop(one) for one in evaluation.findings if one.stops]
+    stops = [stop_of(one) for one in evaluation.findings if one.stops]
     stops += [
         Stop(rule=one, subject="stack", text="the rule was not asked", fix="ask the policies again") for one in missing
     ]
@@ -150,7 +150,8 @@ def verdict_of(
     )
 
 
-def _stop(finding: Finding) -> Stop:
+def stop_of(finding: Finding) -> Stop:
+    """Return a finding as a verdict lists it."""
     text = f"[{finding.status}] {finding.text}" + (f" (waiver {finding.waiver})" if finding.waiver else "")
     return Stop(rule=finding.rule, subject=name_of(finding.urn) or "stack", text=text, fix=finding.fix)
 

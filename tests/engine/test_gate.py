@@ -1,5 +1,6 @@
 """The gate before the real engine: what waits for it is not touched unless it opens."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from components.blueprint import Token, TokenArgs
 from components.component import Component
 from components.gate import Gate, GateArgs, behind
+from components.keeping import keeping
 from policies.gates.breakglass import BreakGlass, witnessed
 from policies.gates.digest import policies_digest
 from policies.gates.files import break_glass_file, verdict_file, write
@@ -18,6 +20,7 @@ from policies.gates.record import open_ledger
 from policies.gates.verdict import Verdict, signed
 from policies.releases.keys import AllowedSigner, key_signer
 from policies.releases.signing import public_key
+from policies.stateful import Stateful
 from tests.engine.conftest import ROOT, Project
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -162,3 +165,75 @@ def test_a_development_environment_asks_for_nothing_and_a_commit_is_no_change(ga
     project.up()
 
     assert gated(environment="dev", commit="c" * 40).preview().changes == {"same": 4}
+
+
+# --- hooks -----------------------------------------------------------------------------------------------------------
+
+
+class _Claim(pulumi.CustomResource):
+    """Something of a type that holds state, made by the provider that is here."""
+
+    def __init__(self, name: str, opts: pulumi.ResourceOptions) -> None:
+        super().__init__("blueprint:index:Token", name, {"bytes": 32, "keepers": {}, "value": None}, opts)
+
+
+@pytest.fixture
+def claims(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Project]:
+    """A project of a production environment whose tokens count as what holds state."""
+    monkeypatch.setenv("MLOPS_GATE_FOLDER", str(project.folder / "gate"))
+    kind = "blueprint:index:Token"
+    for table in ("components.keeping.STATEFUL", "policies.gates.deletion.STATEFUL"):
+        monkeypatch.setattr(table, {kind: Stateful(type=kind, holds="the secret")})
+    (project.folder / "stacks").mkdir()
+    args = GateArgs(
+        environment="prod", stack="local", client="acme", target="aws", commit=COMMIT, configuration=CONFIGURATION,
+        trust_root="prod", allowed_signers=ALLOWED, project=str(project.folder),
+    )  # fmt: skip
+
+    def make(*names: str) -> Project:
+        def program() -> None:
+            options = pulumi.ResourceOptions(transformations=[keeping(args)])
+            parent = pulumi.ComponentResource("test:index:Keeper", "keeper", None, options)
+            for name in names:
+                _Claim(name, pulumi.ResourceOptions(parent=parent))
+
+        project.program = program
+        return project
+
+    return make
+
+
+def waived(project: Project, resource: str, expires: str = "2999-01-01") -> None:
+    waiver = {
+        "rule": "rollback.state-kept", "stack": "local", "resource": resource, "owner": "asha@acme",
+        "reason": "it was moved to the other table", "expires": expires,
+    }  # fmt: skip
+    (project.folder / "stacks/waivers.yaml").write_text(json.dumps({"waivers": [waiver]}))
+
+
+@pytest.mark.parametrize("waiver", [None, ("other", "2999-01-01"), ("data", "2001-01-01")])
+def test_what_holds_state_is_not_deleted_without_a_waiver(
+    claims: Callable[..., Project], waiver: tuple[str, str] | None
+) -> None:
+    claims("data", "kept").up()
+    if waiver:
+        waived(claims("kept"), *waiver)
+
+    outcome = claims("kept").failing_up()
+
+    assert "data is not deleted, and the secret with it: a waiver of rollback.state-kept" in outcome.text
+    assert "::data" in claims("kept").state_text()
+
+
+def test_a_waiver_lets_it_be_deleted_and_a_destroy_asks_too(claims: Callable[..., Project]) -> None:
+    claims("data", "kept").up()
+    waived(claims("kept"), "data")
+
+    assert claims("kept").up().changes["delete"] == 1
+    refused = claims("kept")._run("destroy", run_program=True)
+    assert refused.failed
+    assert "kept is not deleted" in refused.text
+
+    waived(claims("kept"), "kept")
+
+    assert not claims("kept")._run("destroy", run_program=True).failed

@@ -9,9 +9,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from infra.provider.codec import Properties
-from infra.provider.gate import GateResource, in_rehearsal
+from infra.provider.gate import GateResource
 from infra.provider.resource import Call, Difference, ResourceError
 from policies.gates.breakglass import BreakGlass, witnessed
+from policies.gates.decision import in_rehearsal
 from policies.gates.digest import policies_digest
 from policies.gates.files import break_glass_file, verdict_file, write
 from policies.gates.record import open_ledger
