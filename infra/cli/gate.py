@@ -56,16 +56,14 @@ def check(stack: StackArgument, as_json: JsonOption = False) -> None:
 def before_up(context: Context) -> None:
     """Refuse an `up` that the policies stop, before anything is created or changed.
 
-    Where no rule is mandatory (the target `local`) nothing is asked and no time is spent.
+    A local environment is not kept waiting: it is one person's own, and the few rules that are mandatory there are
+    asked by the review and by `pulumi preview --policy-pack policies`.
 
     Raises:
         CommandFailed: they stop it, or the gate would not open.
     """
-    from policies.rules import all_rules
-
     settings = context.settings
-    kind = environment_kind(settings.environment, settings.target, settings.gates.kind)
-    if not any(rule.level(kind) == "mandatory" for rule in all_rules()):
+    if environment_kind(settings.environment, settings.target, settings.gates.kind) == "local":
         return
     assessment = assessed(context)
     document = _document(context, assessment)
@@ -257,12 +255,22 @@ def _statement(context: Context, args: GateArgs, folder: Path, reason: str, last
 
 def show(stack: StackArgument, as_json: JsonOption = False) -> None:
     """Show what lies at the gate of a stack, and each time that it was opened from here."""
-    from policies.gates.files import break_glass_file, gate_folder, read_break_glass, read_verdict, verdict_file
+    from policies.gates.files import (
+        GateFileError,
+        break_glass_file,
+        gate_folder,
+        read_break_glass,
+        read_verdict,
+        verdict_file,
+    )
     from policies.gates.record import open_ledger
 
     args = _gate(Context(stack))
     folder = gate_folder(PROJECT, stack)
-    verdict, statement = read_verdict(folder), read_break_glass(folder)
+    try:
+        verdict, statement = read_verdict(folder), read_break_glass(folder)
+    except GateFileError as error:
+        raise CommandFailed(str(error)) from None
     opened = [
         {"at": one.time, "by": one.kind, "person": one.person}
         for one in (open_ledger(folder).entries() if folder.exists() else ())
