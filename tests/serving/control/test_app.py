@@ -111,6 +111,17 @@ async def test_replica_reports_need_the_replicas_token(client: httpx.AsyncClient
     assert (await client.post("/v1/replicas/r1", json=report(), headers=ADMIN)).status_code == 401
 
 
+async def test_the_token_may_come_in_a_header_that_api_servers_pass_on(client: httpx.AsyncClient) -> None:
+    inner = {"x-mlops-authorization": ADMIN["authorization"]}
+
+    assert (await client.get("/v1/models", headers=inner)).status_code == 200
+    # An API server that passes its own token on as well does not stand in the way.
+    both = {**inner, "authorization": "Bearer k8s-aws-v1.x"}
+    assert (await client.get("/v1/models", headers=both)).status_code == 200
+    wrong = {"x-mlops-authorization": REPLICA["authorization"]}
+    assert (await client.get("/v1/models", headers=wrong)).status_code == 401
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
