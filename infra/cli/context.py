@@ -63,9 +63,27 @@ class Context:
     def http(self, name: str, *, timeout: float = 30.0) -> httpx.Client:
         """An HTTP client for an endpoint that already carries its credentials."""
         endpoint = self.endpoint(name)
+        if endpoint.get("authority"):
+            return self._proxied(endpoint, timeout)
         headers, auth = {}, None
         if endpoint.get("username"):
             auth = httpx.BasicAuth(endpoint["username"], endpoint.get("token") or "")
         elif endpoint.get("token"):
             headers["authorization"] = f"Bearer {endpoint['token']}"
         return httpx.Client(base_url=endpoint["url"], headers=headers, auth=auth, timeout=timeout)
+
+    def _proxied(self, endpoint: dict[str, Any], timeout: float) -> httpx.Client:
+        """A client for what is inside a cluster, through the proxy of its API server."""
+        from infra.provider import cluster_access
+        from infra.provider.resource import ResourceError
+
+        try:
+            return httpx.Client(
+                base_url=endpoint["url"],
+                headers=cluster_access.headers(endpoint, str(endpoint["token"])),
+                verify=cluster_access.context(endpoint),
+                timeout=timeout,
+                trust_env=False,
+            )
+        except ResourceError as error:
+            raise CommandFailed(str(error)) from None
