@@ -88,7 +88,7 @@ def test_the_token_of_one_cluster_is_not_that_of_another() -> None:
 @pytest.mark.usefixtures("credentials")
 def test_a_token_is_signed_again_when_it_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(cluster_access.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("infra.provider.cluster_access.time.monotonic", lambda: now[0])
     monkeypatch.setattr(cluster_access, "signed_token", lambda *_: f"token-{now[0]:.0f}")
 
     first = cluster_access.cluster_token("c", "r")
