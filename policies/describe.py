@@ -40,7 +40,7 @@ def _rule(rule: Rule, code: Code) -> Mapping[str, Any]:
         "id": rule.id, "title": rule.title, "family": rule.family, "severity": rule.severity, "why": rule.why,
         "fix": rule.fix, "references": list(rule.references), "scope": rule.scope, "types": sorted(rule.types),
         "levels": {kind: rule.level(kind) for kind in get_args(EnvironmentKind)}, "waivable": rule.waivable,
-        "code": code.digest(rule.judge),
+        "yieldsTo": sorted(rule.yields_to), "code": code.digest(rule.judge),
     }  # fmt: skip
 
 

@@ -44,15 +44,13 @@ def listing(
     if as_json:
         print_json(describe(rules))
         return
-    print_table(
-        f"{len(rules)} rules",
-        ["rule", "severity", "prod", "staging", "dev", "waivable", "what must hold"],
-        [
-            (rule.id, rule.severity, rule.level("prod"), rule.level("staging"), rule.level("dev"),
-             "yes" if rule.waivable else "no", rule.title)
-            for rule in rules
-        ],
-    )  # fmt: skip
+    width = max((len(rule.id) for rule in rules), default=0)
+    for rule in rules:
+        stops = " ".join(kind for kind in ("prod", "staging", "dev", "local") if rule.level(kind) == "mandatory")
+        never = "" if rule.waivable else "  (cannot be waived)"
+        typer.echo(f"{rule.id:<{width}}  {rule.severity:<8}  stops {stops or 'nothing'}{never}")
+        typer.echo(f"{'':<{width}}  {rule.title}")
+    say(f"{len(rules)} rules")
 
 
 def explain(

@@ -135,6 +135,8 @@ def _changed(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> 
         # A rule about the whole plan is asked only where one of its types is there; without types it is always asked.
         narrower = after["scope"] == "plan" and not before["types"]
         yield change("rule", "", ", ".join(added), "types of resources that it judges now", weakens=narrower)
+    if added := sorted(set(after["yieldsTo"]) - set(before.get("yieldsTo", ()))):
+        yield change("rule", "", ", ".join(added), "it is silent now where these rules speak", weakens=True)
     if (before["scope"], before["code"]) != (after["scope"], after["code"]):
         text = "its code has changed: read it, and run `./mlops policies test`"
         yield change("code", before["code"][:19], after["code"][:19], text, weakens=True)

@@ -25,11 +25,13 @@ from policies.waivers import Waiver, WaiverError, read_waivers
 GATE_FILES: Sequence[str] = (
     "PulumiPolicy.yaml", "policies/PulumiPolicy.yaml", "policies/__main__.py", "policies/describe.py",
     "policies/digest.py", "policies/plan.py", "policies/rule.py", "policies/facts.py", "policies/evaluation.py",
-    "policies/judge.py", "policies/waivers.py", "policies/rules/__init__.py", "policies/pack/*.py",
-    "policies/report/document.py", "policies/report/gate_*.py", "components/gate.py", "infra/facts.py",
-    "infra/provider/gate*.py", "infra/review/*.py", "infra/cli/review.py", "infra/settings/gates.py",
+    "policies/judge.py", "policies/waivers.py", "policies/preview.py", "policies/review.py",
+    "policies/rules/__init__.py", "policies/pack/*.py", "policies/gates/*.py", "policies/report/document.py",
+    "policies/report/gate_*.py", "policies/**/*.csv", "policies/costs/**/*.json", "policies/costs/**/*.yaml",
+    "components/gate.py", "infra/facts.py", "infra/provider/gate*.py", "infra/review/*.py", "infra/gating/*.py",
+    "infra/planning/*.py", "infra/cli/review.py", "infra/cli/gate.py", "infra/settings/gates.py", "infra/ci/*.py",
 )  # fmt: skip
-"""The gate's own code; a `*` stands for anything."""
+"""The gate's own code and the data that rules read, such as prices; a `*` stands for anything."""
 WORKFLOWS: Sequence[str] = (
     ".github/workflows/*.yml", ".github/workflows/*.yaml", ".github/scripts/*", ".github/CODEOWNERS", ".gitlab-ci.yml",
 )  # fmt: skip

@@ -19,7 +19,7 @@ LEVELS = {"local": "off", "dev": "advisory", "staging": "mandatory", "prod": "ma
 def described(**changed: Any) -> dict[str, Any]:
     good = {
         "id": "cost.budget", "severity": "high", "levels": LEVELS, "waivable": True, "types": ["a", "b"],
-        "scope": "resource", "code": "sha256:aaaa",
+        "scope": "resource", "code": "sha256:aaaa", "yieldsTo": [],
     }  # fmt: skip
     return {**good, **changed}
 
@@ -62,6 +62,7 @@ def test_nothing_is_found_when_nothing_changes() -> None:
         ({"levels": {**LEVELS, "staging": "off"}}, "level"),
         ({"levels": {**LEVELS, "dev": "off"}}, "level"),
         ({"types": ["a"]}, "rule"),
+        ({"yieldsTo": ["cost.other"]}, "rule"),
         ({"code": "sha256:bbbb"}, "code"),
         ({"scope": "plan"}, "code"),
     ],
