@@ -35,7 +35,7 @@ _VERBS: Mapping[str, str] = {
     "replace": "replaced", "delete": "deleted", "create": "created", "update": "updated", "same": "unchanged",
     "read": "read",
 }  # fmt: skip
-_SPECIAL = re.compile(r"([\\`*_\[\]#|<>&~@:$])")
+_SPECIAL = re.compile(r"([\\`*_\[\]#|<>&~@$]|:(?=//|[\w+-]+:))")
 _LONGEST_TEXT = 600
 
 
@@ -151,39 +151,36 @@ def _first(review: Review) -> Iterator[str]:
             yield f"- {code(stack.stack)}: the rules did not run"
         elif not stack.evaluation.asked:
             yield f"- {code(stack.stack)}: no rule was asked"
-    stopping = [(stack, one) for stack in review.stacks for one in stack.findings if one.stops]
-    for stack, one in sorted(stopping, key=lambda pair: (_SEVERITIES.get(pair[1].severity, 0), pair[1].rule)):
-        yield f"- {code(stack.stack)} {_finding(one)}"
+    stopping = [(stack.stack, one) for stack in review.stacks for one in stack.findings if one.stops]
+    stopping.sort(key=lambda pair: (_SEVERITIES.get(pair[1].severity, 0), pair[1].rule, pair[0]))
+    for (name, _rule), group in groupby(stopping, key=lambda pair: (pair[0], pair[1].rule)):
+        yield from _grouped([one for _, one in group], f"{code(name)} ")
 
 
 def _parts(review: Review) -> Iterator[tuple[str, list[str]]]:
     """The parts below the summary, those that a reader needs most first."""
-    if review.gate_changes:
-        yield (
-            "What becomes of the gates",
-            [
-                f"- {'**weakens** ' if one.weakens else ''}{_gate(one)}"
-                for one in sorted(review.gate_changes, key=_weight)
-            ],
-        )
+    if others := sorted((one for one in review.gate_changes if not one.stops), key=_weight):
+        else_ = " else" if len(others) < len(review.gate_changes) else ""
+        lines = [f"- {'**weakens** ' if one.weakens else ''}{_gate(one)}" for one in others]
+        yield f"What{else_} becomes of the gates", lines
     for stack in review.stacks:
         dangerous = [one for one in stack.steps if one.operation in ("replace", "delete")]
         if dangerous:
             yield f"{code(stack.stack)}: replaced or deleted", _steps(dangerous)
     for stack in review.stacks:
         if waived := [one for one in stack.findings if one.status == "waived"]:
-            yield f"{code(stack.stack)}: waived", [f"- {_finding(one)}" for one in waived]
+            yield f"{code(stack.stack)}: waived", list(_all_grouped(waived))
     for stack in review.stacks:
         if deferred := [one for one in stack.findings if one.status == "deferred"]:
             title = f"{code(stack.stack)}: for the deploy job to check before its first step"
-            yield title, [f"- {_finding(one, fix=False)}" for one in deferred]
+            yield title, list(_all_grouped(deferred, fix=False))
     for stack in review.stacks:
         if stack.cost:
             yield f"{code(stack.stack)}: cost a month", _cost(stack.cost)
     for stack in review.stacks:
         advisory = [one for one in stack.findings if not one.stops and one.status in ("failed", "undetermined")]
         if advisory:
-            yield f"{code(stack.stack)}: advice", [f"- {_finding(one)}" for one in advisory]
+            yield f"{code(stack.stack)}: advice", list(_all_grouped(advisory))
     for stack in review.stacks:
         rest = [one for one in stack.steps if one.operation not in ("replace", "delete")]
         if rest:
@@ -194,23 +191,41 @@ def _parts(review: Review) -> Iterator[tuple[str, list[str]]]:
         yield "How this was found", notes
 
 
-def _finding(one: Finding, *, fix: bool = True) -> str:
-    what = code(name_of(one.urn)) if one.urn else "the stack"
-    told = f"{text(one.severity)} **{one.status}** {code(one.rule)} on {what}: {text(one.text)}"
+def _all_grouped(findings: Sequence[Finding], *, fix: bool = True) -> Iterator[str]:
+    order = sorted(findings, key=lambda one: (_SEVERITIES.get(one.severity, 0), one.rule))
+    for _rule, group in groupby(order, key=lambda one: one.rule):
+        yield from _grouped(list(group), fix=fix)
+
+
+def _grouped(findings: Sequence[Finding], stack: str = "", *, fix: bool = True) -> Iterator[str]:
+    """Yield the findings of one rule: one in a line, several below what is the same for all of them."""
+    first = findings[0]
+    told = f"- {stack}{text(first.severity)} {_statuses(findings)} {code(first.rule)}"
+    mend = f" To mend it: {text(first.fix)}" if fix and first.fix and not first.waiver else ""
+    if len(findings) == 1:
+        yield f"{told} on {_finding(first)}.{mend}"
+        return
+    yield f"{told}, {len(findings)} times.{mend}"
+    for one in findings:
+        yield f"  - {_finding(one)}"
+
+
+def _statuses(findings: Sequence[Finding]) -> str:
+    return ", ".join(f"**{one}**" for one in dict.fromkeys(each.status for each in findings))
+
+
+def _finding(one: Finding) -> str:
+    told = f"{code(name_of(one.urn)) if one.urn else 'the stack'}: {text(one.text)}"
     if where := ", ".join(code(place) for place in (one.path, one.setting, one.place) if place):
         told += f" ({where})"
-    if one.waiver:
-        told += f". Waiver: {text(one.waiver)}"
-    elif one.fix and fix:
-        told += f". To mend it: {text(one.fix)}"
-    return told
+    return told + (f". Waiver: {text(one.waiver)}" if one.waiver else "")
 
 
 def _gate(one: GateChange) -> str:
     told = f"{code(one.subject)}: {text(one.text)}"
     if one.before or one.after:
         told += f" ({code(one.before) or 'nothing'} → {code(one.after) or 'nothing'})"
-    if one.place:
+    if one.place and one.place != one.subject:
         told += f", {code(one.place)}"
     return told + (f". Answered for by {text(one.waiver)}" if one.waiver else "")
 

@@ -29,7 +29,7 @@ def test_what_must_change_first_stands_above_everything_else(full: Review) -> No
     _order(
         comment, "must not be merged (3 reasons)", "What must change first", "**gate weakened**: `cost.budget`",
         "critical **failed** `security.bucket-not-public`", "high **undetermined** `cost.budget`",
-        "What becomes of the gates", "replaced or deleted", ": waived\n", "for the deploy job", "cost a month",
+        "What else becomes of the gates", "replaced or deleted", ": waived\n", "for the deploy job", "cost a month",
         "advice", "created or updated", "How this was found",
     )  # fmt: skip
 
@@ -46,13 +46,24 @@ def test_a_replacement_that_loses_data_stands_before_a_deletion_that_does_not(fu
     _order(render(full), "**holds data** replace `tracking`", "delete `old`", "create `models`")
 
 
+def test_several_findings_of_a_rule_stand_below_what_they_have_in_common(review: Make) -> None:
+    bad = [finding(urn=f"{URN}aws:s3/bucket:Bucket::b{number}", text=f"wrong {number}") for number in range(3)]
+    comment = render(review(stacks=[stack(evaluation=evaluation(*bad))]))
+    _order(comment, "`security.bucket-not-public`, 3 times. To mend it: switch it on", "  - `b0`: wrong 0", "  - `b2`")
+    assert comment.count("To mend it") == 1
+
+
+def test_a_gate_that_stops_is_told_once(full: Review) -> None:
+    assert render(full).count("the rule no longer stops prod") == 1
+
+
 def test_a_replacement_names_what_forces_it(full: Review) -> None:
     assert "because of `dbSubnetGroupName`" in render(full)
 
 
 def test_waivers_are_shown_with_owner_and_expiry(full: Review) -> None:
     comment = render(full)
-    assert "Waiver: dora\\@acme.example, until 2026-12-01\\: moved to a new subnet group" in comment
+    assert "Waiver: dora\\@acme.example, until 2026-12-01: moved to a new subnet group" in comment
     assert "Answered for by dora\\@acme.example" in comment
 
 
@@ -96,13 +107,14 @@ def test_a_cost_without_a_before_is_not_shown_as_nothing(review: Make) -> None:
     [
         ("**bold** [x](http://evil)", "\\*\\*bold\\*\\* \\[x\\](http\\://evil)"),
         ("a | b", "a \\| b"),
-        ("line\n## Review: may be merged", "line \\#\\# Review\\: may be merged"),
+        ("line\n## Review: may be merged", "line \\#\\# Review: may be merged"),
         ("<img src=x>", "\\<img src=x\\>"),
         ("@team please approve", "\\@team please approve"),
         ("www.evil.example", "www\\.evil.example"),
         ("&lt;script&gt;", "\\&lt;script\\&gt;"),
         ("1. first", "1\\. first"),
         ("- first", "\\- first"),
+        (":tick: done: yes", "\\:tick: done: yes"),
         ("a\u202eb\u200bc\x07", "a�b�c�"),
     ],
 )
