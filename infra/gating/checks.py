@@ -7,7 +7,7 @@ cannot be asked, or is asked for something that no check is for, leaves the ques
 |---|---|---|
 | `quota` | service, quota (code), needed | Service Quotas, whether the account may have so much |
 | `quarantine` | model, digest | the controller, whether it has seen the digest fail |
-| `serving-version` | model, digest, previous | the controller, whether what is served is what was compared with |
+| `serving-version` | model, digest, previous | the controller, whether it serves what was compared with, or nothing |
 """
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ def controller_checks(control: Callable[[], Mapping[str, Any] | None]) -> dict[s
     def serving_version(arguments: Mapping[str, Any]) -> tuple[bool, str]:
         seen = model(str(arguments["model"]))
         served = ((seen or {}).get("served") or {}).get("digest")
-        return served in (arguments["previous"], arguments["digest"]), f"{served or 'nothing'} is served"
+        # A first release takes nothing's place: what the project had approved before was never served here.
+        return served in (None, arguments["previous"], arguments["digest"]), f"{served or 'nothing'} is served"
 
     return {"quarantine": quarantine, "serving-version": serving_version}

@@ -99,7 +99,8 @@ def release_no_worse(release: Resource, world: World) -> Iterator[Answer]:
     if not before.certain:
         compared = None if before.stated is None else before.stated.get("digest")
         yield Deferred(
-            "that what is served is " + (f"the version compared with ({compared})" if compared else "nothing yet"),
+            f"that {release.value('model')} serves nothing yet"
+            + (f", or the version compared with ({compared})" if compared else ""),
             check="serving-version",
             arguments={"model": release.value("model"), "digest": stated.get("digest"), "previous": compared},
         )

@@ -41,8 +41,8 @@ def database_backed_up(database: Resource, world: World) -> Iterator[Answer]:
             path="backupRetentionPeriod",
             setting="aws.registry.database.backupDays",
         )
-    if world.facts.environment == "dev":
-        return  # it is made again from nothing
+    if world.facts.environment != "prod":
+        return  # it is made again, and taken down again
     if database.value("skipFinalSnapshot", default=False):
         yield Problem("skipFinalSnapshot is true: deleted, it leaves nothing behind", path="skipFinalSnapshot")
     elif not database.value("finalSnapshotIdentifier", default=""):

@@ -29,10 +29,8 @@ def previous_version(release: Resource, world: World) -> Iterator[Answer]:
     digest = None if before.stated is None else before.stated.get("digest")
     if not before.certain:
         yield Deferred(
-            f"that {release.value('model')} serves "
-            + (
-                f"{digest}, to which a rollback would go" if digest else "nothing yet, since there is nothing before it"
-            ),
+            f"that {release.value('model')} serves nothing yet"
+            + (f", or {digest}, to which a rollback would go" if digest else ", since there is nothing before it"),
             check="serving-version",
             arguments={
                 "model": release.value("model"),

@@ -21,7 +21,7 @@ def database(**changes: Any) -> Resource:
 
 def test_database_with_backups_and_a_last_one_is_admitted() -> None:
     admit(database_backed_up, database())
-    admit(database_backed_up, database(backupRetentionPeriod=7), environment="staging")
+    admit(database_backed_up, database(backupRetentionPeriod=7, skipFinalSnapshot=True), environment="staging")
     admit(database_backed_up, database(backupRetentionPeriod=7, skipFinalSnapshot=True), environment="dev")
 
 
@@ -33,7 +33,7 @@ def test_database_with_backups_and_a_last_one_is_admitted() -> None:
         ({"backupRetentionPeriod": 6}, "dev", "backupRetentionPeriod"),
         ({"backupRetentionPeriod": None}, "dev", "backupRetentionPeriod"),
         ({"skipFinalSnapshot": True}, "prod", "skipFinalSnapshot"),
-        ({"finalSnapshotIdentifier": ""}, "staging", "finalSnapshotIdentifier"),
+        ({"finalSnapshotIdentifier": ""}, "prod", "finalSnapshotIdentifier"),
         ({"deleteAutomatedBackups": True}, "prod", "deleteAutomatedBackups"),
         ({"deleteAutomatedBackups": None}, "prod", "deleteAutomatedBackups"),
     ],
