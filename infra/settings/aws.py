@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from infra.settings.section import Section, listed
+from policies.costs.usage import Usage
 
 REGION = r"^(af|ap|ca|eu|il|me|mx|sa|us)(-gov)?-[a-z]+-[1-9]$"
 DIGEST = r"^sha256:[0-9a-f]{64}$"
@@ -21,10 +22,14 @@ _ROLE = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+$"
 _INSTANCE = r"^[a-z][a-z0-9-]*\.(?:[0-9]*x?large|medium|small|micro|nano|metal(?:-[0-9]+xl)?)$"
 _MAIL = r"^[^@\s]+@[^@\s]+\.[a-z]{2,}$"
 _HOST = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$"
+_FAMILY = r"^[a-z][a-z0-9]*(-flex)?$"
 _LABEL = r"^[a-z][a-z0-9-]{0,30}$"
 LARGEST_NETWORK, SMALLEST_NETWORK = 16, 20
 """Prefix lengths: a VPC has /16 at most, and below /20 the subnets of the nodes hold fewer than 1,000 addresses."""
 
+_USAGE = Usage()
+
+Quantity = Annotated[float, Field(ge=0, le=1_000_000_000)]
 InstanceType = Annotated[str, Field(pattern=_INSTANCE)]
 Mail = Annotated[str, Field(pattern=_MAIL)]
 Days = Annotated[int, Field(ge=1, le=3653)]
@@ -314,6 +319,17 @@ class AwsGovernance(Section):
     """How sensitive its data is."""
     budget_usd: Annotated[int, Field(ge=1, le=100_000_000)]
     """Budget of a month, US dollars."""
+    worst_case_usd: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    """Most that a month may cost with every limit used up (pools full, disks grown), US dollars; `budgetUsd` where
+    nothing is stated."""
+    instance_families: Annotated[
+        tuple[Annotated[str, Field(pattern=_FAMILY)], ...], Field(min_length=1), BeforeValidator(listed)
+    ] = ("c6i", "c7i", "g5", "g6", "m5", "m6g", "m6i", "m7g", "m7i", "r6g", "r6i", "r7i", "t3", "t4g")
+    """Families of instances that may run, of databases and SageMaker too."""
+    gpus: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Most GPUs that all pools together may have."""
+    max_replicas: Annotated[int, Field(ge=1, le=5000)] = 50
+    """Most that anything that scales by itself may scale to."""
     budget_mails: Annotated[tuple[Mail, ...], Field(min_length=1, max_length=10), BeforeValidator(listed)]
     """Who hears at 50, 80 and 100 % of it."""
     budget_stops: bool = False
@@ -322,6 +338,58 @@ class AwsGovernance(Section):
     """Audit records can't be changed or deleted for this long, days. EU AI Act Art. 19 asks for at least 183."""
     audit_mode: Literal["governance", "compliance"] = "governance"
     """`compliance` binds even the account's root user; `governance` lets a named role override."""
+
+    @model_validator(mode="after")
+    def _worst_not_below(self) -> AwsGovernance:
+        if self.worst_case_usd is not None and self.worst_case_usd < self.budget_usd:
+            raise ValueError(
+                f"worstCaseUsd ({self.worst_case_usd}) must be at least budgetUsd ({self.budget_usd}): a month that "
+                "costs as much as the budget allows is no worse than expected"
+            )
+        return self
+
+
+class AwsUsage(Section):
+    """What goes through the environment in a month, for the estimate of its cost; see docs/costs.md."""
+
+    worst_times: Quantity = _USAGE.worst_times
+    """The worst month has this many times of all that has no limit of its own."""
+    nat_gb: Quantity = _USAGE.nat_gb
+    """Through each NAT gateway, GB."""
+    endpoint_gb: Quantity = _USAGE.endpoint_gb
+    """Through each interface endpoint, GB."""
+    internet_gb: Quantity = _USAGE.internet_gb
+    """Out to the internet, GB."""
+    between_zones_gb: Quantity = _USAGE.between_zones_gb
+    """Between zones, GB, both directions counted."""
+    log_gb: Quantity = _USAGE.log_gb
+    """Written to each log group, GB."""
+    object_gb: Quantity = _USAGE.object_gb
+    """In each bucket, GB."""
+    object_writes: Quantity = _USAGE.object_writes
+    """Writes to each bucket, thousands."""
+    object_reads: Quantity = _USAGE.object_reads
+    """Reads from each bucket, thousands."""
+    image_gb: Quantity = _USAGE.image_gb
+    """In each repository of images, GB."""
+    feature_gb: Quantity = _USAGE.feature_gb
+    """In each table of online features, GB."""
+    feature_writes: Quantity = _USAGE.feature_writes
+    """Write units of each table of online features, millions."""
+    feature_reads: Quantity = _USAGE.feature_reads
+    """Read units of each table of online features, millions."""
+    queue_requests: Quantity = _USAGE.queue_requests
+    """Requests to each queue, millions."""
+    balancer_units: Quantity = _USAGE.balancer_units
+    """Capacity units of each load balancer, on average."""
+    insight_metrics: Quantity = _USAGE.insight_metrics
+    """Metrics of Container Insights, where it is on."""
+    query_metrics: Quantity = _USAGE.query_metrics
+    """Metrics that an alarm over a query looks at."""
+    training_runs: Quantity = _USAGE.training_runs
+    """Runs of training."""
+    training_hours: Quantity = _USAGE.training_hours
+    """Hours of one run of training."""
 
 
 class Images(Section):
@@ -356,6 +424,7 @@ class Aws(Section):
     pipelines: AwsPipelines = AwsPipelines()
     monitoring: AwsMonitoring
     governance: AwsGovernance
+    usage: AwsUsage = AwsUsage()
 
     @model_validator(mode="after")
     def _images_stated(self) -> Aws:

@@ -33,6 +33,10 @@ Direction = Literal["more", "less", "any"]
 
 YARDSTICKS: Final[Mapping[str, Direction | Sequence[str]]] = {
     "aws.governance.budgetUsd": "more",
+    "aws.governance.worstCaseUsd": "more",
+    "aws.governance.instanceFamilies": "any",
+    "aws.governance.gpus": "more",
+    "aws.governance.maxReplicas": "more",
     "aws.governance.auditDays": "less",
     "aws.governance.auditMode": ("governance", "compliance"),
     "aws.governance.dataClass": _CLASSES,
@@ -42,6 +46,7 @@ YARDSTICKS: Final[Mapping[str, Direction | Sequence[str]]] = {
     "target": ("local", "aws"),
     "baseline": _KINDS,
     "gates.kind": _KINDS,
+    "aws.usage.*": "less",
     "gates.*": "any",
 }
 """Settings that rules measure by, and what weakens: `more`, `less`, a step down in an order, or any change."""
@@ -172,7 +177,8 @@ def _settings(base_state: GateState, head_state: GateState, answers: _Answers) -
 def _yardstick(key: str) -> Direction | Sequence[str] | None:
     if key in YARDSTICKS:
         return YARDSTICKS[key]
-    return YARDSTICKS["gates.*"] if key.startswith("gates.") else None
+    wider = next((one for one in YARDSTICKS if one.endswith(".*") and key.startswith(one.removesuffix("*"))), None)
+    return YARDSTICKS[wider] if wider else None
 
 
 def _weakens(old: Any, new: Any, by: Direction | Sequence[str]) -> bool:

@@ -1,1 +1,1 @@
-"""What it may cost."""
+"""What it costs: within the budget and the worst case, everything priced, nothing without a limit."""
