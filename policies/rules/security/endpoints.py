@@ -132,8 +132,11 @@ def balancer_internal(balancer: Resource, world: World) -> Iterator[Answer]:
     levels=EVERYWHERE_ON_AWS,
 )
 def search_in_network(domain: Resource, world: World) -> Iterator[Answer]:
-    """Look for its subnets; which ones they are may be unknown."""
-    if not domain.peek("vpcOptions", "subnetIds"):
+    """Look for its subnets; which ids they have does not matter."""
+    path = ("vpcOptions", "subnetIds")
+    if any(one.type == "aws:ec2/subnet:Subnet" for one in world.plan.origins(domain, *path)):
+        return
+    if not domain.items(*path):
         yield Problem("it has no vpcOptions.subnetIds: its endpoint is public", path="vpcOptions.subnetIds")
 
 

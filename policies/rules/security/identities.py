@@ -150,9 +150,11 @@ def _granted(resource: Resource) -> Iterator[tuple[str, Statement]]:
 
 
 def _is_wide(arn: str) -> bool:
-    """Whether an ARN stands for all things of a kind."""
+    """Whether an ARN stands for all things of a kind; everything in one bucket is a thing by name."""
     parts = arn.split(":", 5)
-    return bool(_WIDE.match(parts[5] if len(parts) == 6 else arn))
+    if len(parts) < 6:
+        return "*" in arn
+    return parts[5].startswith("*") if parts[2] == "s3" else bool(_WIDE.match(parts[5]))
 
 
 def _everything(one: Statement) -> bool:

@@ -62,9 +62,7 @@ def workload_role_bound(role: Resource, world: World) -> Iterator[Answer]:
                 if len(values) != 1 or "*" in values[0]:
                     found = ", ".join(values) or "anything"
                     yield Problem(f"{key} may be {found}; allowed: one value", path="assumeRolePolicy")
-        elif one.covers("sts:AssumeRoleWithWebIdentity") and any(
-            "oidc.eks" in name for name in one.principals("Federated")
-        ):
+        elif any("oidc.eks" in name for name in one.principals("Federated")):
             subjects = [
                 value
                 for operator, key, values in one.conditions()

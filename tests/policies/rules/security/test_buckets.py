@@ -1,9 +1,11 @@
 """Buckets: closed to the public."""
 
+import json
+
 import pytest
 
 from policies.plan import Resource
-from policies.rules.security.buckets import bucket_not_public
+from policies.rules.security.buckets import bucket_list_not_public, bucket_not_public, bucket_policy_not_public
 from policies.testing import admit, deny, made_from, resource, skip, undetermined, unknown
 
 SWITCHES = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
@@ -55,3 +57,41 @@ def test_switch_that_is_not_known_is_undetermined(switch: str) -> None:
 
 def test_plan_without_buckets_is_none_of_its_business() -> None:
     skip(bucket_not_public, resource("aws:kms/key:Key", "data"))
+
+
+def policy(principal: object, **more: object) -> Resource:
+    statement = {"Sid": "Read", "Effect": "Allow", "Action": "s3:GetObject", "Principal": principal, **more}
+    return resource("aws:s3/bucketPolicy:BucketPolicy", "data", policy=json.dumps({"Statement": [statement]}))
+
+
+def test_a_policy_that_names_who_may_come_in_is_admitted() -> None:
+    admit(bucket_policy_not_public, policy({"AWS": "arn:aws:iam::333333333333:role/reader"}))
+    admit(bucket_policy_not_public, policy("*", Condition={"StringEquals": {"aws:PrincipalOrgID": "o-1"}}))
+    admit(bucket_policy_not_public, policy("*", Effect="Deny"))
+
+
+def test_a_policy_that_lets_everybody_in_is_denied() -> None:
+    for principal in ("*", {"AWS": "*"}):
+        deny(bucket_policy_not_public, policy(principal), says="Read allows s3:GetObject to everybody", path="policy")
+    condition = {"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}
+    deny(bucket_policy_not_public, policy("*", Condition=condition), path="policy")
+
+
+def test_a_policy_that_is_not_known_is_undetermined() -> None:
+    undetermined(bucket_policy_not_public, resource("aws:s3/bucketPolicy:BucketPolicy", "data", policy=unknown()))
+
+
+def test_no_access_list_lets_everybody_in() -> None:
+    everyone = "http://acs.amazonaws.com/groups/global/AllUsers"
+    kind = "aws:s3/bucketAcl:BucketAcl"
+    for acl in (None, "private", "log-delivery-write"):
+        admit(bucket_list_not_public, resource(kind, "data", acl=acl))
+    for acl in ("public-read", "public-read-write", "authenticated-read"):
+        deny(bucket_list_not_public, resource(kind, "data", acl=acl), says=acl, path="acl")
+    granted = [{"grantee": {"uri": everyone}, "permission": "READ"}, {"grantee": {"id": "1"}, "permission": "READ"}]
+    path = "accessControlPolicy.grants"
+    deny(
+        bucket_list_not_public, resource(kind, "data", accessControlPolicy={"grants": granted}), says="READ", path=path
+    )
+    deny(bucket_list_not_public, resource("aws:s3/bucket:Bucket", "data", grants=[{"uri": everyone}]), path="grants")
+    undetermined(bucket_list_not_public, resource(kind, "data", acl=unknown()), path="acl")

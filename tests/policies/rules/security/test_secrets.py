@@ -1,0 +1,86 @@
+"""No secret in plain text."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from policies.plan import Resource
+from policies.rules.security.secrets import no_plain_secret
+from policies.testing import admit, deny, reads_nothing_unknown, resource, secret, unknown
+
+RANDOM = "q7Zr2mXv9KdT4wLs8PbN1c"
+# Put together here, so that nothing that scans this file takes them for real.
+FOUND = {
+    "access key of AWS": "AKIA" + "IOSFODNN7EXAMPLE",
+    "temporary access key of AWS": "ASIA" + "IOSFODNN7EXAMPLE",
+    "private key": "-----BEGIN RSA " + "PRIVATE KEY-----\nMII",
+    "token of GitHub": "ghp_" + "a1" * 18,
+    "token of GitLab": "glpat-" + "a1" * 10,
+    "token of Slack": "xoxb-" + "1234567890-abc",
+    "token of Hugging Face": "hf_" + "aB" * 17,
+    "key of Google": "AIza" + "a1" * 17 + "b",
+    "signed token (JWT)": "eyJ" + "hbGciOiJIUzI1NiJ9.eyJ" + "zdWIiOiIxMjM0In0.abcdefghijkl",
+    "password in a URL": "postgresql://mlops:" + "hunter22@db.example:5432/mlops",
+}
+
+
+def anything(**inputs: Any) -> Resource:
+    return resource("aws:lambda/function:Function", "one", inputs)
+
+
+@pytest.mark.parametrize(("what", "text"), FOUND.items())
+def test_what_looks_like_a_key_is_found_wherever_it_stands(what: str, text: str) -> None:
+    for inputs, path in (
+        ({"note": text}, "note"),
+        ({"values": [{"a": {"b": f"x {text} y"}}]}, "values[0].a.b"),
+        ({"document": json.dumps({"deep": [text]})}, "document"),
+        ({"userData": base64.b64encode(f"#!/bin/sh\n# {text}\n".encode()).decode()}, "userData"),
+    ):
+        (found,) = deny(no_plain_secret, anything(**inputs), says=what, path=path)
+        assert text not in found.text
+
+
+@pytest.mark.parametrize(
+    "name", ["password", "masterPassword", "DB_PASSWORD", "secretString", "private_key", "passphrase"]
+)
+def test_a_name_that_means_a_secret_makes_any_known_value_one(name: str) -> None:
+    (found,) = deny(no_plain_secret, anything(**{name: "hunter2"}), says=name, path=name)
+    assert "hunter2" not in found.text
+    variables = [{"name": "HOME", "value": "/tmp"}, {"name": name, "value": "hunter2"}]
+    deny(no_plain_secret, anything(env=variables), says=name, path="env[1].value")
+    deny(no_plain_secret, anything(settings=json.dumps({name: "hunter2"})), path=f"settings.{name}")
+
+
+@pytest.mark.parametrize("name", ["apiKey", "token", "clientSecret", "MLOPS_TOKEN", "accessKey"])
+def test_a_name_that_may_mean_one_does_where_the_value_looks_random(name: str) -> None:
+    deny(no_plain_secret, anything(**{name: RANDOM}), path=name)
+    for harmless in ("registration", "grafana-admin", "value", "aaaaaaaa11111111", "two words 1 and 2 more", "short1"):
+        admit(no_plain_secret, anything(**{name: harmless}))
+
+
+@pytest.mark.parametrize(
+    "value", ["", "[secret]", "/run/secrets/password", "arn:aws:secretsmanager:eu:1:secret:x", "${ref}"]
+)
+def test_references_are_no_secrets(value: str) -> None:
+    admit(no_plain_secret, anything(password=value))
+
+
+def test_what_is_marked_or_not_known_or_no_text_is_admitted() -> None:
+    admit(no_plain_secret, anything(password=secret("hunter2"), token=unknown(), secret=7, apiKey=True))
+    admit(no_plain_secret, anything(env=[{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "t", "key": "k"}}}]))
+    admit(no_plain_secret, anything(endpoint="https://login.acme.example/keys", document="{not json", userData="%%"))
+
+
+def test_a_secret_of_kubernetes_is_marked() -> None:
+    kind = "kubernetes:core/v1:Secret"
+    admit(no_plain_secret, resource(kind, "tls", data={"key": secret("YQ==")}, stringData=secret({"a": "b"})))
+    admit(no_plain_secret, resource(kind, "tls", data={"key": "", "other": "[secret]"}))
+    deny(no_plain_secret, resource(kind, "tls", data={"key": "YQ=="}), path="data.key")
+    deny(no_plain_secret, resource(kind, "tls", stringData={"key": "a"}), path="stringData.key")
+
+
+def test_it_cannot_be_kept_from_telling() -> None:
+    why = "a value that the preview does not know does not stand in the program's text"
+    reads_nothing_unknown(no_plain_secret, anything(note="plain"), why=why)
