@@ -28,8 +28,12 @@ KINDS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("aws:cloudtrail/trail:Trail", {}, ("kmsKeyId",)),
     ("aws:secretsmanager/secret:Secret", {}, ("kmsKeyId",)),
     ("aws:kinesis/stream:Stream", {"encryptionType": "KMS"}, ("kmsKeyId",)),
-    ("aws:eks/cluster:Cluster", {"encryptionConfig": {"resources": ["secrets"]}}, ("encryptionConfig", "provider", "keyArn")),
-]  # fmt: skip
+    (
+        "aws:eks/cluster:Cluster",
+        {"encryptionConfig": {"resources": ["secrets"]}},
+        ("encryptionConfig", "provider", "keyArn"),
+    ),
+]
 
 
 def kept(kind: str, stated: dict[str, Any], path: tuple[str, ...], key: Any) -> Resource:

@@ -55,13 +55,27 @@ def test_a_public_endpoint_of_the_cluster_is_for_named_networks_and_not_in_prod(
         ("aws:ec2/instance:Instance", {}, {"associatePublicIpAddress": True}, "associatePublicIpAddress"),
         ("aws:ec2/subnet:Subnet", {"mapPublicIpOnLaunch": False}, {"mapPublicIpOnLaunch": True}, "mapPublicIpOnLaunch"),
         ("aws:ec2/subnet:Subnet", {}, {"assignIpv6AddressOnCreation": True}, "assignIpv6AddressOnCreation"),
-        ("aws:lambda/functionUrl:FunctionUrl", {"authorizationType": "AWS_IAM"}, {"authorizationType": "NONE"}, "authorizationType"),
-        ("aws:sagemaker/notebookInstance:NotebookInstance", {"directInternetAccess": "Disabled"}, {}, "directInternetAccess"),
+        (
+            "aws:lambda/functionUrl:FunctionUrl",
+            {"authorizationType": "AWS_IAM"},
+            {"authorizationType": "NONE"},
+            "authorizationType",
+        ),
+        (
+            "aws:sagemaker/notebookInstance:NotebookInstance",
+            {"directInternetAccess": "Disabled"},
+            {},
+            "directInternetAccess",
+        ),
         ("aws:sagemaker/domain:Domain", {"appNetworkAccessType": "VpcOnly"}, {}, "appNetworkAccessType"),
-        ("aws:msk/cluster:Cluster", {}, {"brokerNodeGroupInfo": {"connectivityInfo": {"publicAccess": {"type": "SERVICE_PROVIDED_EIPS"}}}},
-         "brokerNodeGroupInfo.connectivityInfo.publicAccess.type"),
+        (
+            "aws:msk/cluster:Cluster",
+            {},
+            {"brokerNodeGroupInfo": {"connectivityInfo": {"publicAccess": {"type": "SERVICE_PROVIDED_EIPS"}}}},
+            "brokerNodeGroupInfo.connectivityInfo.publicAccess.type",
+        ),
     ],
-)  # fmt: skip
+)
 def test_nothing_gets_a_public_address(kind: str, good: dict[str, Any], bad: dict[str, Any], path: str) -> None:
     admit(endpoint_not_public, resource(kind, "one", good))
     deny(endpoint_not_public, resource(kind, "one", bad), path=path)

@@ -1,0 +1,164 @@
+"""Every workload fits on some pool."""
+
+from typing import Any
+
+from policies.plan import Resource
+from policies.rules.reliability.schedulable import SETTING, account_quota, schedulable
+from policies.testing import admit, defer, deny, resource, undetermined, unknown
+
+ASKS = {"requests": {"cpu": "1", "memory": "2Gi"}}
+
+
+def pool(
+    name: str = "platform", types: Any = ("m7i.xlarge",), *, taints: Any = (), limits: Any = None, **more: Any
+) -> Resource:
+    requirements = [{"key": "node.kubernetes.io/instance-type", "operator": "In", "values": types}]
+    requirements += [{"key": key.replace("__", "/"), "operator": "In", "values": value} for key, value in more.items()]
+    template = {
+        "metadata": {"labels": {"mlops/pool": name}},
+        "spec": {"requirements": requirements, "taints": [{"key": one, "effect": "NoSchedule"} for one in taints]},
+    }
+    limits = {"cpu": "16", "memory": "64Gi"} if limits is None else limits
+    inputs = {"metadata": {"name": name}, "spec": {"template": template, "limits": limits}}
+    return resource("kubernetes:karpenter.sh/v1:NodePool", f"pool-{name}", inputs)
+
+
+SPOT = {"karpenter.sh__capacity-type": ["spot"]}
+GPUS = pool(
+    "gpu", ["g5.xlarge"], taints=["nvidia.com/gpu"], limits={"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "2"}
+)
+
+
+def deployment(resources: Any = None, count: Any = 2, *, spec: Any = None, **pod: Any) -> Resource:
+    template = {"spec": {"containers": [{"name": "web", "resources": resources or ASKS}], **pod}}
+    inputs = {"metadata": {"namespace": "serving"}, "spec": {"replicas": count, "template": template, **(spec or {})}}
+    return resource("kubernetes:apps/v1:Deployment", "web", inputs)
+
+
+def ray(most: Any = 2, upgrade: Any = None, **worker: Any) -> Resource:
+    def group(**pod: Any) -> dict[str, Any]:
+        return {"template": {"spec": {"containers": [{"name": "ray", "resources": ASKS}], **pod}}}
+
+    workers = {"groupName": "general", "maxReplicas": most, **group(**worker)}
+    options = {"enableInTreeAutoscaling": True, "autoscalerOptions": {"resources": ASKS}}
+    cluster = {"headGroupSpec": group(), "workerGroupSpecs": [workers], **options}
+    spec = {"rayClusterConfig": cluster, "upgradeStrategy": upgrade or {}}
+    return resource(
+        "kubernetes:ray.io/v1:RayService", "inference", {"metadata": {"namespace": "serving"}, "spec": spec}
+    )
+
+
+def quota(cpus: Any) -> Resource:
+    inputs = {"metadata": {"namespace": "serving"}, "spec": {"hard": {"requests.cpu": cpus}}}
+    return resource("kubernetes:core/v1:ResourceQuota", "quota", inputs)
+
+
+def test_what_fits_on_a_pool_is_admitted() -> None:
+    admit(schedulable, pool(), deployment())
+    admit(schedulable, pool(), deployment(nodeSelector={"mlops/pool": "platform"}))
+    admit(schedulable, pool(taints=["mlops/own"]), deployment(tolerations=[{"key": "mlops/own", "operator": "Exists"}]))
+    admit(schedulable, pool(taints=["mlops/own"]), deployment(tolerations=[{"operator": "Exists"}]))
+    admit(schedulable, pool(), deployment(nodeSelector={"kubernetes.io/arch": "amd64"}))
+    admit(schedulable, pool(types=["m7g.xlarge"]), deployment(nodeSelector={"kubernetes.io/arch": "arm64"}))
+    admit(
+        schedulable,
+        pool(),
+        GPUS,
+        deployment({"limits": {"nvidia.com/gpu": 1}}, 1, tolerations=[{"key": "nvidia.com/gpu"}]),
+    )
+
+
+def test_what_fits_nowhere_is_denied_with_the_reason_of_each_pool() -> None:
+    web = deployment(nodeSelector={"mlops/pool": "serving"})
+    deny(schedulable, pool(), web, at=web, says="platform: its nodes have no label mlops/pool=serving", setting=SETTING)
+    deny(schedulable, pool(taints=["mlops/own"]), deployment(), says="tainted with mlops/own")
+    deny(schedulable, pool(), deployment({"requests": {"cpu": "9"}}), says="m7i.xlarge has")
+    deny(schedulable, pool(), deployment({"requests": {"memory": "99Gi"}}), says="m7i.xlarge has")
+    deny(schedulable, pool(), deployment({"limits": {"nvidia.com/gpu": 1}}), says="1 GPU")
+    deny(schedulable, pool(types=["m7g.xlarge"]), deployment(), says="runs x86_64")
+    zone = {"topology.kubernetes.io/zone": "eu-central-1c"}
+    deny(schedulable, pool(**{"topology.kubernetes.io__zone": ["eu-central-1a"]}), deployment(nodeSelector=zone))
+    deny(schedulable, deployment(), pool("spot", **SPOT), says="must not lose its node")
+
+
+def test_a_pool_holds_what_runs_at_most_an_update_included() -> None:
+    six = {"requests": {"cpu": "2", "memory": "2Gi"}}
+    admit(schedulable, pool(), deployment(six, 6))
+    deny(schedulable, pool(), deployment(six, 7), says="up to 9 of")
+    admit(schedulable, pool(), deployment(six, 7, spec={"strategy": {"rollingUpdate": {"maxSurge": 1}}}))
+    admit(schedulable, pool(), deployment(six, 8, spec={"strategy": {"type": "Recreate"}}))
+
+
+def test_a_ray_service_has_two_heads_and_more_workers_while_it_is_upgraded() -> None:
+    step = {"type": "NewClusterWithIncrementalUpgrade", "clusterUpgradeOptions": {"stepSizePercent": 10}}
+    admit(schedulable, pool(), ray(8))
+    deny(schedulable, pool(), ray(9), says="up to 18 of")
+    admit(schedulable, pool(), ray(14, step))
+    deny(schedulable, pool(), ray(15, step), says="up to 17 of")
+    spot = pool("spot", taints=["mlops/spot"], **SPOT)
+    worker = {"nodeSelector": {"mlops/pool": "spot"}, "tolerations": [{"key": "mlops/spot"}]}
+    admit(schedulable, pool(), spot, ray(2, **worker))
+    deny(schedulable, spot, ray(2, **worker), says="inference head: spot: it is tainted")
+
+
+def test_the_quota_of_a_namespace_holds_all_of_it() -> None:
+    admit(schedulable, pool(), deployment(), quota("3"))
+    found = quota("2900m")
+    deny(schedulable, pool(), deployment(), found, at=found, says="namespace serving")
+    admit(schedulable, pool(), ray(2), quota("8"))
+    deny(schedulable, pool(), ray(2), quota("7"), says="ask for up to 8 CPU")
+
+
+def test_pools_that_contradict_themselves_are_denied() -> None:
+    wrong = pool(types=["m7i.huge"])
+    deny(schedulable, wrong, at=wrong, says="is not in the table")
+    low = pool(limits={"cpu": "1", "memory": "1Gi"})
+    deny(schedulable, low, at=low, says="does not hold a single m7i.xlarge")
+
+
+def test_groups_of_nodes_are_pools_too() -> None:
+    def nodes(most: int = 4, **more: Any) -> Resource:
+        inputs = {"nodeGroupName": "system", "instanceTypes": ["m7i.large"], "scalingConfig": {"maxSize": most}, **more}
+        return resource("aws:eks/nodeGroup:NodeGroup", "system", inputs)
+
+    admit(schedulable, nodes(), deployment())
+    deny(schedulable, nodes(1), deployment(), says="exceed the limit")
+    deny(schedulable, nodes(taints=[{"key": "CriticalAddonsOnly"}]), deployment(), says="CriticalAddonsOnly")
+    deny(schedulable, nodes(capacityType="SPOT"), deployment(), says="Spot pool")
+    admit(schedulable, nodes(labels={"mlops/pool": "x"}), deployment(nodeSelector={"mlops/pool": "x"}))
+
+
+def test_pods_before_others_count_as_the_largest() -> None:
+    setup = [{"name": "setup", "resources": {"requests": {"cpu": "3500m", "memory": "2Gi"}}}]
+    admit(schedulable, pool(), deployment(count=1, initContainers=setup))
+    beside = [{**setup[0], "restartPolicy": "Always"}]
+    deny(schedulable, pool(), deployment(count=1, initContainers=beside), says="asks for 4.5 CPU")
+
+
+def test_daemons_and_jobs() -> None:
+    daemon = {"metadata": {"namespace": "serving"}, "spec": {"template": {"spec": {"nodeSelector": {"no": "where"}}}}}
+    admit(schedulable, pool(), resource("kubernetes:apps/v1:DaemonSet", "agent", daemon))
+    spec = {"parallelism": 17, "template": {"spec": {"containers": [{"name": "job", "resources": ASKS}]}}}
+    job = resource("kubernetes:batch/v1:Job", "job", {"metadata": {"namespace": "training"}, "spec": spec})
+    deny(schedulable, pool(), job, says="up to 17 of")
+
+
+def test_what_is_not_known_is_undetermined() -> None:
+    undetermined(schedulable, pool(), deployment(unknown()))
+    undetermined(schedulable, pool(limits={"cpu": unknown(), "memory": "1Gi"}))
+    undetermined(schedulable, pool(), quota(unknown()))
+    undetermined(account_quota, pool(types=[unknown()]))
+
+
+def test_what_the_account_allows_is_left_to_the_deploy_job() -> None:
+    (found,) = defer(account_quota, pool(), pool("other"), check="quota")
+    assert found.check == {"name": "quota", "service": "ec2", "quota": "L-1216C47A", "needed": 32}
+    (spot,) = defer(account_quota, pool(**SPOT), check="quota")
+    assert spot.check["quota"] == "L-34B43A08"
+    (gpus,) = defer(account_quota, GPUS, check="quota")
+    assert (gpus.check["quota"], gpus.check["needed"]) == ("L-DB2E81BA", 8)
+
+
+def test_a_pool_without_a_limit_or_known_types_asks_for_nothing() -> None:
+    admit(account_quota, pool(limits={}))
+    admit(account_quota, pool(types=["m7i.huge"]))
