@@ -42,9 +42,9 @@ def test_least_wanted_and_most_are_in_this_order(kind: Any) -> None:
     deny(bounds_consistent, kind(2, 5, 4), says="is 5")
     deny(bounds_consistent, kind(1, 1, None), says="nothing bounds it")
     for index in range(3):
-        bounds: list[Any] = [1, 1, 1]
-        bounds[index] = unknown()
-        undetermined(bounds_consistent, kind(*bounds))
+        hidden: list[Any] = [1, 1, 1]
+        hidden[index] = unknown()
+        undetermined(bounds_consistent, kind(*hidden))
 
 
 @pytest.mark.parametrize("kind", [scaler, target])

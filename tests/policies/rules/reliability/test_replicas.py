@@ -19,7 +19,7 @@ def deployment(count: Any = 2, kind: str = "Deployment", *, pod: Any = None, **s
 
 
 def ray(least: Any = 2, most: Any = 4, pod: Any = None) -> Resource:
-    head = {"template": {"spec": {}}}
+    head: dict[str, Any] = {"template": {"spec": {}}}
     template = {"metadata": {"labels": WEB}, "spec": pod or {}}
     group = {"groupName": "general", "minReplicas": least, "maxReplicas": most, "template": template}
     cluster = {"headGroupSpec": head, "workerGroupSpecs": [group]}

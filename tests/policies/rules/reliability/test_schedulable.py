@@ -23,7 +23,7 @@ def pool(
     return resource("kubernetes:karpenter.sh/v1:NodePool", f"pool-{name}", inputs)
 
 
-SPOT = {"karpenter.sh__capacity-type": ["spot"]}
+SPOT: dict[str, Any] = {"karpenter.sh__capacity-type": ["spot"]}
 GPUS = pool(
     "gpu", ["g5.xlarge"], taints=["nvidia.com/gpu"], limits={"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "2"}
 )
@@ -77,7 +77,8 @@ def test_what_fits_nowhere_is_denied_with_the_reason_of_each_pool() -> None:
     deny(schedulable, pool(), deployment({"limits": {"nvidia.com/gpu": 1}}), says="1 GPU")
     deny(schedulable, pool(types=["m7g.xlarge"]), deployment(), says="runs x86_64")
     zone = {"topology.kubernetes.io/zone": "eu-central-1c"}
-    deny(schedulable, pool(**{"topology.kubernetes.io__zone": ["eu-central-1a"]}), deployment(nodeSelector=zone))
+    elsewhere: dict[str, Any] = {"topology.kubernetes.io__zone": ["eu-central-1a"]}
+    deny(schedulable, pool(**elsewhere), deployment(nodeSelector=zone), says="starts no nodes in eu-central-1c")
     deny(schedulable, deployment(), pool("spot", **SPOT), says="must not lose its node")
 
 

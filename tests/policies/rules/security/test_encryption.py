@@ -99,7 +99,8 @@ def test_a_bucket_is_encrypted_with_a_key_of_the_stack() -> None:
     admit(bucket_encrypted, BUCKET, encryption(KEY), KEY)
     admit(bucket_encrypted, BUCKET, encryption(KEY, "aws:kms:dsse"), KEY)
     deny(bucket_encrypted, BUCKET, KEY, at=BUCKET, says="no configuration of encryption")
-    for rules in ([], None):
+    nothing: list[Any] = [[], None]
+    for rules in nothing:
         none = encryption(KEY, rules=rules)
         deny(bucket_encrypted, BUCKET, none, KEY, at=none, path="rules", says="no rules")
     wrong = encryption(KEY, "AES256")

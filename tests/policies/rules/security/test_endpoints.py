@@ -41,7 +41,8 @@ def test_a_public_endpoint_of_the_cluster_is_for_named_networks_and_not_in_prod(
     admit(cluster_endpoint_private, named, environment="dev")
     setting = "aws.kubernetes.publicCidrs"
     deny(cluster_endpoint_private, named, says="public endpoint is on", setting=setting, environment="prod")
-    for config in ({}, {"publicAccessCidrs": ["0.0.0.0/0"]}, {"publicAccessCidrs": []}):
+    everybody: list[dict[str, Any]] = [{}, {"publicAccessCidrs": ["0.0.0.0/0"]}, {"publicAccessCidrs": []}]
+    for config in everybody:
         deny(
             cluster_endpoint_private, cluster(**config), says="0.0.0.0/0 may reach", environment="dev", setting=setting
         )

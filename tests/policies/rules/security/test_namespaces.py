@@ -85,10 +85,18 @@ def test_pods_run_in_namespaces_of_the_stack() -> None:
 def test_no_policy_lets_everything_through(direction: str, peers: str) -> None:
     web = {"podSelector": {"matchLabels": {"app": "web"}}}
     everywhere = {"ipBlock": {"cidr": "0.0.0.0/0"}}
-    for rule in ({peers: [web]}, {peers: [everywhere], "ports": [{"port": 443}]}, {"ports": [{"port": 443}]}):
+    https = {"ports": [{"port": 443}]}
+    named: list[dict[str, Any]] = [{peers: [web]}, {peers: [everywhere], **https}, https]
+    for rule in named:
         admit(network_policy_not_open, policy(**{direction: [rule]}))
     admit(network_policy_not_open, policy(**{direction: []}))
-    for rule in ({}, {peers: []}, {peers: [web, everywhere]}, {peers: [{"ipBlock": {"cidr": "::/0"}}], "ports": []}):
+    open_to_all: list[dict[str, Any]] = [
+        {},
+        {peers: []},
+        {peers: [web, everywhere]},
+        {peers: [{"ipBlock": {"cidr": "::/0"}}], "ports": []},
+    ]
+    for rule in open_to_all:
         stated = policy(**{direction: [{peers: [web]}, rule]})
         deny(network_policy_not_open, stated, path=f"spec.{direction}[1]", says="in" if peers == "from" else "out")
     undetermined(network_policy_not_open, policy(**{direction: [{peers: unknown()}]}))

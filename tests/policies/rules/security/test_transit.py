@@ -132,7 +132,8 @@ def test_gateways_and_ingresses_speak_tls() -> None:
     good = {"protocol": "HTTPS", "tls": certificate}
     admit(gateway_encrypted, gateway(good, {"protocol": "TLS", "tls": certificate}))
     deny(gateway_encrypted, gateway(good, {"protocol": "HTTP"}), path="spec.listeners[1].protocol", says="HTTP")
-    for tls in ({}, {"certificateRefs": []}):
+    without: list[dict[str, Any]] = [{}, {"certificateRefs": []}]
+    for tls in without:
         deny(gateway_encrypted, gateway({"protocol": "HTTPS", "tls": tls}), says="no certificate")
     undetermined(gateway_encrypted, gateway({"protocol": unknown()}))
 

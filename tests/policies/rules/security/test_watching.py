@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import pytest
-
 from policies.plan import Resource
-from policies.rules.security.watching import cluster_access_by_entries, cluster_audited, network_logged, trail_complete
+from policies.rules.security.watching import cluster_access_by_entries, cluster_audited, network_logged
 from policies.testing import admit, deny, resource, undetermined, unknown
 
 NETWORK = resource("aws:ec2/vpc:Vpc", "network")
@@ -44,17 +42,3 @@ def test_a_network_logs_its_traffic() -> None:
     deny(network_logged, NETWORK, other, flow_log(trafficType="ALL"), at=other)
     deny(network_logged, NETWORK, flow_log(trafficType="ACCEPT"), path="trafficType", at=flow_log())
     undetermined(network_logged, NETWORK, flow_log(trafficType=unknown()))
-
-
-GOOD = {"isMultiRegionTrail": True, "enableLogFileValidation": True}
-
-
-@pytest.mark.parametrize(
-    "switch", ["isMultiRegionTrail", "enableLogFileValidation", "includeGlobalServiceEvents", "enableLogging"]
-)
-def test_a_trail_is_complete(switch: str) -> None:
-    kind = "aws:cloudtrail/trail:Trail"
-    admit(trail_complete, resource(kind, "audit", GOOD))
-    deny(trail_complete, resource(kind, "audit", {**GOOD, switch: False}), says=f"{switch} is off", path=switch)
-    deny(trail_complete, resource(kind, "audit"), times=2)
-    undetermined(trail_complete, resource(kind, "audit", {**GOOD, switch: unknown()}), path=switch)
