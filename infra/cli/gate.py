@@ -49,7 +49,7 @@ def check(stack: StackArgument, as_json: JsonOption = False) -> None:
     else:
         for line in _lines(document):
             out.print(line, markup=False)
-    if document["stops"]:
+    if document["stops"] and (document.get("passage") or {}).get("by") != "break-glass":
         raise CommandFailed(f"the policies do not pass stack {stack}: {len(document['stops'])} things stop it")
 
 
