@@ -40,7 +40,10 @@ def plan_from_preview(document: Mapping[str, Any], stack: str) -> Plan:
         operation, urn = one.get("op", ""), one.get("urn", "")
         if operation in _PARTS:
             # `replace` tells it whole; an engine that leaves it out tells it by its parts
-            merged.setdefault(urn, {**one, "op": "replace"})
+            parts = {name: value for name, value in one.items() if value}
+            merged[urn] = {**parts, **merged.get(urn, {}), "op": "replace"}
+        elif operation == "delete":
+            merged.setdefault(urn, one)  # of what an earlier run replaced and could not delete, its successor stays
         elif operation in _OPERATIONS:
             merged[urn] = one
         else:

@@ -16,6 +16,7 @@ from policies.evaluation import Evaluation, Finding, evaluate, not_asked
 from policies.facts import FactsError, facts_of
 from policies.plan import Plan
 from policies.preview import plan_from_preview
+from policies.report.cost_change import cost_change
 from policies.report.document import PlannedStep, StackReview
 from policies.rule import Rule, World
 from policies.stateful import STATEFUL
@@ -63,7 +64,9 @@ def stack_review(
     except FactsError:
         # the pack has found the same, and stops for it
         return replace(found, evaluation=_placed(Evaluation.from_json(told), plan) if told else None)
-    found = replace(found, environment=facts.environment)
+    cost, unknown = cost_change(plan, facts)
+    notes = [*notes, *([unknown] if unknown else [])]
+    found = replace(found, environment=facts.environment, cost=cost, notes=notes)
     if told is None:
         return found
     world = World(plan=plan, facts=facts, now=now)

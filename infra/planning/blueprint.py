@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ _FORMS: Final[Mapping[str, Mapping[str, Any]]] = {
     "Process": {"pid": 1},
 }  # fmt: skip
 """Of a job: what training's jobs tell of a run, as far as later resources read it."""
+_SHORT: Final = re.compile(r"/tmp/mlops-[0-9a-f]{10}\b")  # noqa: S108 - nothing is made there
+"""The short folder of a stack's sockets, named by a hash of where the checkout lies."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +134,10 @@ def _known(value: Any, text: str) -> Any:
 
 
 def _elsewhere(value: Any, project: str) -> Any:
-    """Return a value in which the project lies at `/project`."""
+    """Return a value in which the project lies at `/project`, and its short folder beside it."""
     match value:
         case str():
-            return value.replace(project, "/project")
+            return _SHORT.sub("/tmp/mlops-planned", value.replace(project, "/project"))  # noqa: S108 - nothing is made
         case Secret(inner):
             return Secret(_elsewhere(inner, project))
         case dict():

@@ -56,6 +56,7 @@ _IDS: Final[Mapping[str, str]] = {
 
 _ARNS: Final[Mapping[str, str]] = {
     "aws:budgets/budget:Budget": "budgets::{account}:budget/{name}",
+    "aws:budgets/budgetAction:BudgetAction": "budgets::{account}:budget/{in[budgetName]}/action/{uuid}",
     "aws:cloudtrail/trail:Trail": "cloudtrail:{region}:{account}:trail/{name}",
     "aws:cloudwatch/compositeAlarm:CompositeAlarm": "cloudwatch:{region}:{account}:alarm:{in[alarmName]}",
     "aws:cloudwatch/eventRule:EventRule": "events:{region}:{account}:rule/{name}",
@@ -73,13 +74,9 @@ _ARNS: Final[Mapping[str, str]] = {
     "aws:ec2/vpc:Vpc": "ec2:{region}:{account}:vpc/{id}",
     "aws:ec2/vpcEndpoint:VpcEndpoint": "ec2:{region}:{account}:vpc-endpoint/{id}",
     "aws:ecr/repository:Repository": "ecr:{region}:{account}:repository/{name}",
-    "aws:eks/accessEntry:AccessEntry": "eks:{region}:{account}:access-entry/{in[clusterName]}/role/{hex17}",
     "aws:eks/addon:Addon": "eks:{region}:{account}:addon/{in[clusterName]}/{in[addonName]}/{uuid}",
     "aws:eks/cluster:Cluster": "eks:{region}:{account}:cluster/{name}",
     "aws:eks/nodeGroup:NodeGroup": "eks:{region}:{account}:nodegroup/{in[clusterName]}/{in[nodeGroupName]}/{uuid}",
-    "aws:eks/podIdentityAssociation:PodIdentityAssociation": (
-        "eks:{region}:{account}:podidentityassociation/{in[clusterName]}/{id}"
-    ),
     "aws:iam/instanceProfile:InstanceProfile": "iam::{account}:instance-profile/{name}",
     "aws:iam/openIdConnectProvider:OpenIdConnectProvider": "iam::{account}:oidc-provider/{name}",
     "aws:iam/policy:Policy": "iam::{account}:policy/{name}",
@@ -90,6 +87,7 @@ _ARNS: Final[Mapping[str, str]] = {
     "aws:rds/parameterGroup:ParameterGroup": "rds:{region}:{account}:pg:{name}",
     "aws:rds/subnetGroup:SubnetGroup": "rds:{region}:{account}:subgrp:{name}",
     "aws:s3/bucket:Bucket": "s3:::{in[bucket]}",
+    "aws:s3/bucketObjectv2:BucketObjectv2": "s3:::{in[bucket]}/{in[key]}",
     "aws:sagemaker/featureGroup:FeatureGroup": "sagemaker:{region}:{account}:feature-group/{in[featureGroupName]}",
     "aws:sagemaker/modelPackageGroup:ModelPackageGroup": (
         "sagemaker:{region}:{account}:model-package-group/{in[modelPackageGroupName]}"
@@ -98,6 +96,7 @@ _ARNS: Final[Mapping[str, str]] = {
     "aws:scheduler/schedule:Schedule": "scheduler:{region}:{account}:schedule/{in[groupName]}/{name}",
     "aws:scheduler/scheduleGroup:ScheduleGroup": "scheduler:{region}:{account}:schedule-group/{name}",
     "aws:secretsmanager/secret:Secret": "secretsmanager:{region}:{account}:secret:{name}-{hex6}",
+    "aws:secretsmanager/secretVersion:SecretVersion": "{in[secretId]}",
     "aws:sns/topic:Topic": "sns:{region}:{account}:{name}",
     "aws:sns/topicSubscription:TopicSubscription": "{id}",
     "aws:sqs/queue:Queue": "sqs:{region}:{account}:{name}",
@@ -121,6 +120,13 @@ _OTHERS: Final[Mapping[str, Mapping[str, Any]]] = {
         "identities": [{"oidcs": [{"issuer": "https://oidc.eks.{region}.{suffix}/id/{hex32}"}]}],
         "vpcConfig": {"clusterSecurityGroupId": "sg-{hex17}", "vpcId": "vpc-{hex17}"},
         "platformVersion": "eks.1", "status": "ACTIVE",
+    },
+    "aws:eks/accessEntry:AccessEntry": {
+        "accessEntryArn": "arn:{partition}:eks:{region}:{account}:access-entry/{in[clusterName]}/role/{hex17}",
+    },
+    "aws:eks/podIdentityAssociation:PodIdentityAssociation": {
+        "associationArn": "arn:{partition}:eks:{region}:{account}:podidentityassociation/{in[clusterName]}/{id}",
+        "associationId": "{id}",
     },
     "aws:kms/key:Key": {"keyId": "{id}"},
     "aws:rds/instance:Instance": {
