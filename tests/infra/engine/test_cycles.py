@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pulumi.runtime import resource_cycle_breaker, rpc
@@ -24,10 +25,8 @@ def test_the_answers_are_those_of_the_sdk(edges: list[tuple[int, int]]) -> None:
         assert said == resource_cycle_breaker.declare_dependency(theirs[start], theirs[end])  # type: ignore[arg-type]
 
 
-def test_a_program_asks_here() -> None:
-    before = (resource_cycle_breaker.declare_dependency, rpc.declare_dependency)
-    try:
-        cycles.install()
-        assert rpc.declare_dependency is cycles.declare_dependency
-    finally:
-        resource_cycle_breaker.declare_dependency, rpc.declare_dependency = before
+def test_a_program_asks_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (resource_cycle_breaker, rpc):
+        monkeypatch.setattr(module, "declare_dependency", vars(module)["declare_dependency"])  # put back afterwards
+    cycles.install()
+    assert vars(rpc)["declare_dependency"] is cycles.declare_dependency

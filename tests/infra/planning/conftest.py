@@ -65,10 +65,7 @@ def clients(request: pytest.FixtureRequest) -> Iterator[dict[str, Client]]:
     with providers(PROJECT, judging=request.param) as environment:
         ports = dict(one.split(":") for one in environment["PULUMI_DEBUG_PROVIDERS"].split(","))
         channels = {name: grpc.insecure_channel(f"127.0.0.1:{port}") for name, port in ports.items()}
-        yield {
-            name: Client(provider_pb2_grpc.ResourceProviderStub(channel))  # type: ignore[no-untyped-call]
-            for name, channel in channels.items()
-        }
+        yield {name: Client(provider_pb2_grpc.ResourceProviderStub(channel)) for name, channel in channels.items()}
         for channel in channels.values():
             channel.close()
 
