@@ -13,10 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from infra.engine.stack import Stack
 from infra.gating.assessment import Assessment, assess
 from infra.gating.checks import answers, controller_checks, quota_check
 from infra.gating.verdicts import KEY, gate_inputs, gated, write_verdict
-from infra.rehearsal.stack import RehearsedStack
 from policies.gates import breakglass, verdict
 from policies.gates.breakglass import BreakGlass, witnessed
 from policies.gates.files import FOLDER, break_glass_file, write
@@ -62,7 +62,7 @@ class RehearsedGate:
         """What the engine's environment has so that the gate finds its files."""
         return {FOLDER: str(self.folder), KEY: str(self.folder / "keys" / _JUDGE)}
 
-    def judge(self, stack: RehearsedStack) -> tuple[Assessment, list[str]]:
+    def judge(self, stack: Stack) -> tuple[Assessment, list[str]]:
         """Have the policies judge what `up` would do, and put the verdict where the gate looks for it.
 
         Returns:
@@ -94,7 +94,7 @@ class RehearsedGate:
             statement = witnessed(statement, name, key_signer(self._keys[name]))
         write(break_glass_file(self.folder), statement)
 
-    def _quotas(self, stack: RehearsedStack) -> Any:
+    def _quotas(self, stack: Stack) -> Any:
         import boto3
 
         return boto3.client(

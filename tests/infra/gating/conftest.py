@@ -71,35 +71,32 @@ def allowed(tmp_path: Path) -> str:
     return "".join(f"{line.line()}\n" for line in lines)
 
 
+def played(
+    project: Path, allowed: str, *steps: Mapping[str, Any], evaluation: Any = True, code: int = 0, **different: Any
+) -> Played:
+    """Play a stack of production: what the preview holds, and what the pack writes."""
+    inputs = {
+        "environment": "prod", "stack": "prod", "client": "acme", "target": "aws", "settings": {},
+        "commit": "a" * 40, "configuration": "sha256:" + "b" * 64, "trustRoot": "prod", "allowedSigners": allowed,
+    }  # fmt: skip
+    urn, kind = f"{URN}blueprint:index:Gate::gate", "blueprint:index:Gate"
+    state = {"urn": urn, "type": kind, "inputs": {**inputs, **different.pop("gate", {})}}
+    passed = {"findings": [], "counts": {"passed": 1}, "asked": ["security.one"]}
+    answer = {
+        "evaluation": passed if evaluation is True else evaluation,
+        "code": code,
+        "printed": "warning: old\n" + json.dumps({"steps": [{"op": "create", "urn": urn, "newState": state}, *steps]}),
+        "said": "",
+        **different,
+    }
+    variables = different.get("environment", {})
+    return Played(project, "prod", variables, answer=answer)
+
+
 @pytest.fixture
 def stack(project: Path, allowed: str) -> Callable[..., Played]:
-    """Play a stack of production: what the preview holds, and what the pack writes."""
-
-    def make(*steps: Mapping[str, Any], evaluation: Any = True, code: int = 0, **different: Any) -> Played:
-        inputs = {
-            "environment": "prod", "stack": "prod", "client": "acme", "target": "aws", "settings": {},
-            "commit": "a" * 40, "configuration": "sha256:" + "b" * 64, "trustRoot": "prod", "allowedSigners": allowed,
-        }  # fmt: skip
-        gate = {
-            "op": "create",
-            "urn": f"{URN}blueprint:index:Gate::gate",
-            "newState": {
-                "urn": f"{URN}blueprint:index:Gate::gate",
-                "type": "blueprint:index:Gate",
-                "inputs": {**inputs, **different.pop("gate", {})},
-            },
-        }
-        passed = {"findings": [], "counts": {"passed": 1}, "asked": ["security.one"]}
-        answer = {
-            "evaluation": passed if evaluation is True else evaluation,
-            "code": code,
-            "printed": "warning: old\n" + json.dumps({"steps": [gate, *steps]}),
-            "said": "",
-            **different,
-        }
-        return Played(project, "prod", {}, answer=answer)
-
-    return make
+    """Play a stack whose trust root is that of `allowed`."""
+    return lambda *steps, **different: played(project, allowed, *steps, **different)
 
 
 def bucket(operation: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from infra.cli.context import Context
 from infra.cli.output import CommandFailed
 from infra.gating.assessment import assess
 from infra.settings import Settings
+from infra.settings.gates import Gates
 from policies.gates.files import break_glass_file, read_break_glass, read_verdict
 from policies.releases.keys import AllowedSigner, make_key
 from policies.releases.signing import public_key
@@ -166,3 +167,13 @@ def test_the_target_local_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -
 def test_no_option_takes_a_key() -> None:
     helped = CliRunner().invoke(app, ["gate", "break-glass", "--help"]).output
     assert "--key" not in helped
+
+
+@pytest.mark.parametrize(("kind", "needed"), [("prod", ["--run-program"]), ("dev", []), ("local", [])])
+def test_down_runs_the_program_where_its_hooks_keep_what_holds_state(
+    monkeypatch: pytest.MonkeyPatch, kind: str, needed: list[str]
+) -> None:
+    settings = Settings.model_construct(environment="x", target="aws", gates=Gates(kind=kind))
+    monkeypatch.setattr(Context, "settings", settings)
+
+    assert platform._program_needed(Context("prod")) == needed
