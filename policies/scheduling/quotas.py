@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -17,16 +18,22 @@ STANDARD_QUOTAS: Final[Mapping[str, tuple[str, str]]] = {
     "spot": ("L-34B43A08", "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests"),
 }
 _STANDARD: Final = frozenset("acdhimrtz")
+_OWN: Final = frozenset({"dl", "hpc", "inf", "mac", "trn"})
+"""Families with quotas of their own, though they begin like others."""
+_FAMILY: Final = re.compile(r"^[a-z]+")
 
 
 def quota_of(instance_type: str, capacity: str) -> tuple[str, str] | None:
-    """Return code and title of the quota that an instance counts against; None for a family without one here.
+    """Return code and title of the quota that an instance counts against; None for a family whose quota is not here.
 
     Args:
         instance_type: such as `g5.xlarge`.
         capacity: `on-demand` or `spot`.
     """
-    family = instance_type[:1]
-    if (family, capacity) in GPU_QUOTAS:
-        return GPU_QUOTAS[family, capacity]
-    return STANDARD_QUOTAS.get(capacity) if family in _STANDARD else None
+    family = _FAMILY.match(instance_type)
+    if family is None or family[0] in _OWN:
+        return None
+    first = family[0][0]
+    if first in _STANDARD:
+        return STANDARD_QUOTAS.get(capacity)
+    return GPU_QUOTAS.get((first, capacity))

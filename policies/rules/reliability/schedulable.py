@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from policies.plan import Resource
 from policies.rule import EVERYWHERE_ON_AWS, Answer, Deferred, Problem, World, plan_rule
 from policies.rules.reliability.demand import NODE_GROUP, NODE_POOL, QUOTA, capacity_of, pool_of, quota_of, workloads_of
-from policies.scheduling.nodes import DAEMONS, instances
+from policies.scheduling.nodes import DAEMONS
 from policies.scheduling.preflight import Environment, check
 from policies.scheduling.quotas import quota_of as service_quota
 
@@ -51,7 +51,7 @@ def schedulable(world: World) -> Iterator[Answer]:
     title="The account may start as many vCPUs as the pools may ask for",
     severity="high",
     why="A new account may start few instances and no GPUs at all: pools then stay empty when load comes.",
-    fix="ask for a higher quota in Service Quotas (EC2), or lower the limits of the pools",
+    fix="ask for a higher quota in Service Quotas (EC2), lower the limits of the pools, or choose other types",
     types=(NODE_POOL, NODE_GROUP),
 )
 def account_quota(world: World) -> Iterator[Answer]:
@@ -61,8 +61,11 @@ def account_quota(world: World) -> Iterator[Answer]:
         pool, capacity = pool_of(resource), capacity_of(resource)
         if pool.limit is None:
             continue  # that nothing bounds it is a finding of the cost rules
-        known = [kind for kind in pool.instance_types if kind in instances()]
-        for quota in {found for kind in known if (found := service_quota(kind, capacity))}:
+        quotas = {kind: service_quota(kind, capacity) for kind in pool.instance_types}
+        if unknown := sorted(kind for kind, quota in quotas.items() if quota is None):
+            text = f"no quota is known for {', '.join(unknown)}, so nobody can ask whether the account may start them"
+            yield Problem(text, urn=resource.urn, setting=SETTING)
+        for quota in {found for found in quotas.values() if found is not None}:
             needed[quota] = needed.get(quota, 0) + pool.limit.cpus
     for (code, title), vcpus in sorted(needed.items()):
         arguments = {"service": "ec2", "quota": code, "needed": vcpus}

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from policies.documents import Statement, statements
 from policies.plan import Resource
-from policies.rule import EVERYWHERE_ON_AWS, Answer, Problem, World, resource_rule
+from policies.rule import EVERYWHERE_ON_AWS, Answer, Problem, World, plan_rule, resource_rule
 
 ROLE = "aws:iam/role:Role"
 _POLICIES = (
@@ -117,20 +117,20 @@ def no_administrator(attachment: Resource, world: World) -> Iterator[Answer]:
             yield Problem(f"it attaches {arn.rpartition('/')[2]}", path=path)
 
 
-@resource_rule(
+@plan_rule(
     id="security.no-long-lived-keys",
     title="There are no IAM users, access keys or passwords of them",
     severity="high",
     why="A key that does not expire is found in a log or a laptop years later.",
     fix="use a role: pod identity for pods, OIDC for pipelines, IAM Identity Center for people",
     references=("CIS AWS Foundations 3.0 1.14", "AWS FSBP IAM.3"),
-    types=_USERS,
     levels=EVERYWHERE_ON_AWS,
 )
-def no_long_lived_keys(resource: Resource, world: World) -> Iterator[Answer]:
+def no_long_lived_keys(world: World) -> Iterator[Answer]:
     """Each one is one too many, whatever its inputs say."""
-    kind = resource.type.rpartition(":")[2]
-    yield Problem(f"it is a{'n' if kind[0] in 'AEIOU' else ''} {kind}; allowed: roles only")
+    for one in world.plan.of(*_USERS):
+        kind = one.type.rpartition(":")[2]
+        yield Problem(f"{kind} {one.name}: allowed are roles only", urn=one.urn)
 
 
 def _granted(resource: Resource) -> Iterator[tuple[str, Statement]]:

@@ -160,6 +160,18 @@ def test_what_the_account_allows_is_left_to_the_deploy_job() -> None:
     assert (gpus.check["quota"], gpus.check["needed"]) == ("L-DB2E81BA", 8)
 
 
-def test_a_pool_without_a_limit_or_known_types_asks_for_nothing() -> None:
+def test_quotas_are_added_up_over_pools() -> None:
+    found = defer(account_quota, pool(limits={}), pool("spot", **SPOT), pool("own"), GPUS, pool("all"), check="quota")
+    needed = {one.check["quota"]: one.check["needed"] for one in found}
+    assert needed == {"L-1216C47A": 32, "L-34B43A08": 16, "L-DB2E81BA": 8}
+    both = defer(account_quota, pool(types=["m7i.xlarge", "g5.xlarge"]), check="quota")
+    assert {one.check["quota"] for one in both} == {"L-1216C47A", "L-DB2E81BA"}
+
+
+def test_a_pool_without_a_limit_asks_for_nothing() -> None:
     admit(account_quota, pool(limits={}))
-    admit(account_quota, pool(types=["m7i.huge"]))
+
+
+def test_a_type_whose_quota_nobody_can_ask_for_is_denied() -> None:
+    wrong = pool(types=["inf2.xlarge"])
+    deny(account_quota, wrong, at=wrong, says="no quota is known for inf2.xlarge", setting=SETTING)
