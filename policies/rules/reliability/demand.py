@@ -24,6 +24,7 @@ _GPU = "nvidia.com/gpu"
 _ARCHITECTURES = {"amd64": "x86_64", "arm64": "arm64"}
 _CHOSEN = (_TYPE, _CAPACITY, _ARCH, _ZONE)
 _UPGRADES = "NewClusterWithIncrementalUpgrade"
+_STRATEGY = ("spec", "upgradeStrategy")
 
 
 def pool_of(resource: Resource) -> Pool:
@@ -182,14 +183,13 @@ def _most(pods: Pods) -> int:
     """Return how many pods there are at most, an update under way included."""
     owner = pods.owner
     if pods.group == "head":
-        return 2 if owner.type.endswith(":RayService") else 1
+        return 2 if _upgraded(owner) else 1
     if pods.group:
         most = int(owner.value(*pods.path[:-1], "maxReplicas", default=1))
-        strategy = ("spec", "upgradeStrategy")
-        if owner.type.endswith(":RayService") and owner.value(*strategy, "type") == _UPGRADES:
-            step = int(owner.value(*strategy, "clusterUpgradeOptions", "stepSizePercent", default=100))
+        if _upgraded(owner) == _UPGRADES:
+            step = int(owner.value(*_STRATEGY, "clusterUpgradeOptions", "stepSizePercent", default=100))
             return math.ceil(most * (1 + step / 100))
-        return most * 2 if owner.type.endswith(":RayService") else most
+        return most * 2 if _upgraded(owner) else most
     if owner.type == "kubernetes:batch/v1:Job":
         return int(owner.value("spec", "parallelism", default=1))
     if owner.type != "kubernetes:apps/v1:Deployment":
@@ -199,6 +199,14 @@ def _most(pods: Pods) -> int:
         return count
     surge = str(owner.value("spec", "strategy", "rollingUpdate", "maxSurge", default="25%"))
     return count + (math.ceil(int(surge[:-1]) * count / 100) if surge.endswith("%") else int(surge))
+
+
+def _upgraded(owner: Resource) -> str:
+    """Return how a second cluster takes the place of the first, empty where none does."""
+    if not owner.type.endswith(":RayService"):
+        return ""
+    stated = str(owner.value(*_STRATEGY, "type", default="NewCluster"))
+    return "" if stated == "None" else stated
 
 
 def _selector(pods: Pods) -> Mapping[str, str]:
