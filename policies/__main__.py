@@ -1,5 +1,6 @@
 """The policy pack: `pulumi preview --policy-pack policies`. The engine starts it, and it serves until that ends it."""
 
+import gc
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,9 @@ from policies.rules import all_rules  # noqa: E402
 def main() -> None:
     """Print the port and serve."""
     rules, result = all_rules(), os.environ.get(RESULT)
+    # One plan is told, judged and done with. The collector would walk all of it again and again for cycles that
+    # nothing here makes: a third of the time at 10,000 resources.
+    gc.disable()
     server = grpc.server(
         ThreadPoolExecutor(max_workers=4),
         options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],

@@ -127,7 +127,8 @@ class PackServicer(analyzer_pb2_grpc.AnalyzerServicer):
         depends = {name: tuple(one.urns) for name, one in stated.propertyDependencies.items()}
         return Resource(
             urn=stated.urn, type=stated.type,
-            inputs=properties(self._inputs.get(stated.urn, stated.properties), depends),
+            # dropped once read: messages are several times larger than what they say
+            inputs=properties(self._inputs.pop(stated.urn, stated.properties), depends),
             parent=stated.parent, provider=stated.provider.urn if stated.HasField("provider") else "",
             protect=self._protected.get(stated.urn, stated.options.protect),
             dependencies=tuple(stated.dependencies), property_dependencies=depends,

@@ -40,19 +40,19 @@ def properties(struct: Any, origins: Mapping[str, Sequence[str]] | None = None) 
 
 
 def _value(value: Any, origins: tuple[str, ...]) -> Any:
-    match value.WhichOneof("kind"):
-        case "string_value":
-            text = value.string_value
-            return Unknown(origins) if text in UNKNOWN_TEXTS else text
-        case "struct_value":
-            return _object({name: _value(one, origins) for name, one in value.struct_value.fields.items()}, origins)
-        case "list_value":
-            return tuple(_value(one, origins) for one in value.list_value.values)
-        case "number_value":
-            number = value.number_value
-            return int(number) if number.is_integer() else number
-        case "bool_value":
-            return value.bool_value
+    kind = value.WhichOneof("kind")  # in the order of how often each occurs
+    if kind == "string_value":
+        text = value.string_value
+        return Unknown(origins) if text in UNKNOWN_TEXTS else text
+    if kind == "struct_value":
+        return _object({name: _value(one, origins) for name, one in value.struct_value.fields.items()}, origins)
+    if kind == "list_value":
+        return tuple([_value(one, origins) for one in value.list_value.values])
+    if kind == "number_value":
+        number = value.number_value
+        return int(number) if number.is_integer() else number
+    if kind == "bool_value":
+        return value.bool_value
     return None
 
 
