@@ -6,7 +6,7 @@ the glass for (protection is lifted before the end) two made-up people break it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -39,11 +39,13 @@ class RehearsedGate:
         project: the project's folder.
         region: region that is asked for quotas.
         folder: where keys, verdict, statement and ledger lie.
+        control: how the rollout controller is reached; None where there is none yet.
     """
 
     project: Path
     region: str
     folder: Path
+    control: Callable[[], Mapping[str, Any] | None] = lambda: None
 
     @cached_property
     def _keys(self) -> Mapping[str, PrivateKey]:
@@ -77,7 +79,7 @@ class RehearsedGate:
             return found, [_said(stop_of(one)) for one in found.evaluation.findings if one.stops]
         asked = answers(
             found.evaluation.findings,
-            {"quota": quota_check(lambda: self._quotas(stack)), **controller_checks(lambda: None)},
+            {"quota": quota_check(lambda: self._quotas(stack)), **controller_checks(self.control)},
         )
         made = write_verdict(found, asked, self.folder, now, stack.environment)
         stops = [_said(one) for one in made.stops]

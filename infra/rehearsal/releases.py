@@ -1,8 +1,9 @@
 """The rehearsal of a stack of releases: its program, the real controller, and the way between them.
 
     preview → what is refused (approvals, trust roots, edits, strangers, a real environment) → up: first releases
-    → preview without changes → up: the next versions by canary → up: a bad candidate is rolled back → up as stated
-    → refresh without drift → destroy → what is left
+    → preview without changes → up: the next versions by canary → up: a bad candidate is rolled back
+    → up as stated, first without a verdict, then judged by the policies → refresh without drift → destroy
+    → what is left
 
 The way is that of a private cluster: the provider asks a Kubernetes API server, which knows who may ask (RBAC), and
 passes on to the service of the controller. The foundation is its outputs, in the rehearsal's own backend; replicas are
@@ -25,6 +26,7 @@ from typing import Any
 from components.blueprint import Trust
 from components.inference import release_access
 from infra.engine.cache import Progress, silent
+from infra.engine.errors import EngineError
 from infra.engine.operation import OperationFailedError, Result
 from infra.foundation_outputs import stand_in, write_state
 from infra.provider import cluster_access, release_controller, rest
@@ -32,10 +34,12 @@ from infra.provider.release_inputs import Release, resolve
 from infra.provider.resource import ResourceError
 from infra.rehearsal.controller import RunningController, controller
 from infra.rehearsal.fleet import Fleet, fleet
+from infra.rehearsal.gate import RehearsedGate
 from infra.rehearsal.kubernetes.api_server import ApiServer, api_server
 from infra.rehearsal.kubernetes.tunnel import Tunnel, tunnel
 from infra.rehearsal.report import Phase, Report
 from infra.rehearsal.stack import RehearsedStack, rehearsed_stack
+from policies.pack.servicer import NOW
 
 NAMESPACE, SERVICE, PORT = "serving", "control", 8090
 RELEASER, STRANGER = "releaser", "stranger"
@@ -162,6 +166,7 @@ class _Run:
         self._rehearsal, self._control, self._way = rehearsal, control, way
         self._server, self._replicas = server, replicas
         self._phases: list[Phase] = []
+        self._gate = RehearsedGate(rehearsal.project, rehearsal.region, rehearsal.folder / "gate", self._reached)
 
     # --- the phases ------------------------------------------------------------------------------------------------
 
@@ -187,7 +192,7 @@ class _Run:
             notes=(
                 f"steps and bake times of the rollouts are seconds here: {QUICK}",
                 f"{rehearsal.foundation} is its outputs here; `./mlops rehearse {rehearsal.foundation}` plays it",
-                "nothing is fetched, since no replica serves; the gate is that of a dev environment, which asks nobody",
+                "nothing is fetched, since no replica serves; while rollouts are quick, the gate is that of dev",
             ),
         )
 
@@ -207,9 +212,27 @@ class _Run:
             fails=True,
             expect=self._served("manifest"),
         )
-        self._phase("up as stated: what is served stays", "up", stated, expect=self._served("manifest"))
+        as_stated = self._gate.settings()
+        self._phase("up as stated, without a verdict: the gate stays closed", "up", as_stated, fails=True)
+        if self._judged("as stated, judged by the policies", as_stated):
+            through = "up as stated, through the gate: what is served stays"
+            self._phase(through, "up", as_stated, expect=self._served("manifest"))
         self._phase("refresh without drift", "refresh", stated, expect=lambda result: not result.changed or "drift")
         self._phase("destroy", "destroy", stated)
+
+    def _judged(self, phase: str, settings: Mapping[str, Any]) -> bool:
+        """Have the policies judge the plan, the controller asked by the provider's way; sign what passed."""
+        self._rehearsal.say(f"rehearsal of {self._rehearsal.stack}: {phase}")
+        began = time.monotonic()
+        try:
+            with _set(self._variables()):
+                found, stops = self._gate.judge(self._stack(settings))
+            counts = ", ".join(f"{count} {status}" for status, count in found.evaluation.counts.items())
+            ok, detail = not stops, "\n".join([counts, *stops[:12]])
+        except EngineError as error:
+            ok, detail = False, str(error)
+        self._phases.append(Phase(phase, ok, round(time.monotonic() - began, 1), detail=detail))
+        return ok
 
     def _refusals(self) -> None:
         """Ask for releases that must not start, by the way that the provider takes."""
@@ -264,7 +287,7 @@ class _Run:
         release = resolve(asked)
         assert isinstance(release, Release)
         try:
-            with _shown(self._server.tokens[who]):
+            with _set({cluster_access.TOKEN: self._server.tokens[who]}):
                 self._controller(name).ask_for(release)
             said = "it was accepted"
         except ResourceError as error:
@@ -273,12 +296,26 @@ class _Run:
 
     def _controller(self, name: str) -> release_controller.Controller:
         """The controller of a model as the provider reaches it."""
+        return release_controller.Controller(
+            {"model": name, "group": "shared", "strategy": {"kind": "all-at-once"}, "controller": self._reached()}
+        )
+
+    def _reached(self) -> dict[str, Any]:
+        """How the controller is reached."""
         control = self._outputs()["endpoints"]["control"]
         proxy = {part: control[part] for part in ("cluster", "region", "authority")}
-        reached = {"url": control["url"], "token": control["token"], "proxy": proxy}
-        return release_controller.Controller(
-            {"model": name, "group": "shared", "strategy": {"kind": "all-at-once"}, "controller": reached}
-        )
+        return {"url": control["url"], "token": control["token"], "proxy": proxy}
+
+    def _variables(self) -> dict[str, str]:
+        """What the engine's environment has besides: who asks, the gate's files, and the rehearsal's time."""
+        return {
+            cluster_access.TOKEN: self._server.tokens[RELEASER],
+            "MLOPS_PERSON": "rehearsal",
+            # Nothing listens there: it says that AWS is no account's.
+            "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+            NOW: self._rehearsal.now.isoformat(),
+            **self._gate.variables(),
+        }
 
     def _outputs(self) -> dict[str, Any]:
         rehearsal = self._rehearsal
@@ -316,7 +353,7 @@ class _Run:
             del result
             wrong = []
             for name, case in self._rehearsal.models.items():
-                with _shown(self._server.tokens[RELEASER]):
+                with _set({cluster_access.TOKEN: self._server.tokens[RELEASER]}):
                     served = (self._controller(name).model() or {}).get("served") or {}
                 if served.get("digest") != getattr(case, which)["digest"]:
                     wrong.append(f"{name}: version {served.get('version') or 'none'} is served")
@@ -336,8 +373,7 @@ class _Run:
 
     def _stack(self, settings: Mapping[str, Any]) -> RehearsedStack:
         rehearsal = self._rehearsal
-        more = {cluster_access.TOKEN: self._server.tokens[RELEASER], "MLOPS_PERSON": "rehearsal"}
-        stack = rehearsed_stack(rehearsal.project, rehearsal.stack, rehearsal.folder, more, settings)
+        stack = rehearsed_stack(rehearsal.project, rehearsal.stack, rehearsal.folder, self._variables(), settings)
         # Not before the stack, whose passphrase is made for a backend without any.
         write_state(rehearsal.folder / "state", stack.project_name, rehearsal.foundation, self._outputs())
         return stack
@@ -368,14 +404,15 @@ class _Run:
 
 
 @contextmanager
-def _shown(token: str) -> Iterator[None]:
-    """Show this token to the API server, as the engine's providers do."""
-    before = os.environ.get(cluster_access.TOKEN)
-    os.environ[cluster_access.TOKEN] = token
+def _set(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of this process while the block runs, as the engine's environment has them."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[cluster_access.TOKEN]
-        else:
-            os.environ[cluster_access.TOKEN] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
