@@ -57,7 +57,8 @@ def namespace_confines(namespace: Resource, world: World) -> Iterator[Answer]:
 def namespace_default_deny(namespace: Resource, world: World) -> Iterator[Answer]:
     """Look for a policy over all pods of the namespace, in both directions."""
     name = namespace.value("metadata", "name")
-    closed = {direction for one in _by_namespace(world.plan, (POLICY,)).get(name, ()) for direction in _closed(one)}
+    policies = _by_namespace(world.plan, (POLICY,)).get(name, ())
+    closed = world.plan.once(("closed", name), lambda: {way for one in policies for way in _closed(one)})
     if missing := [one for one in ("Ingress", "Egress") if one not in closed]:
         yield Problem(f"no NetworkPolicy over all of its pods closes {' and '.join(missing)}")
 

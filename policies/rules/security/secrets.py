@@ -11,10 +11,11 @@ import binascii
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from math import log2
 from typing import Any
 
-from policies.plan import Resource, Secret, Unknown
+from policies.plan import Resource
 from policies.rule import EVERYWHERE_ON_AWS, Answer, Problem, World, resource_rule
 
 _KINDS: Mapping[str, tuple[str, re.Pattern[str]]] = {
@@ -74,22 +75,20 @@ def _object(resource: Resource) -> Iterator[Problem]:
 
 
 def _walk(name: str, value: Any, path: str, *, depth: int) -> Iterator[Problem]:
-    match value:
-        case Secret() | Unknown() | bool() | int() | float() | None:
-            return
-        case str():
-            yield from _text(name, value, path, depth=depth)
-        case Mapping():
-            stated = value.get("name")
-            if isinstance(stated, str) and isinstance(value.get("value"), str):
-                # An environment variable or a parameter: its name stands beside its value.
-                yield from _text(stated, value["value"], f"{path}.value", depth=depth)
-            else:
-                for key, one in value.items():
-                    yield from _walk(str(key), one, f"{path}.{key}", depth=depth)
-        case list() | tuple():
-            for index, one in enumerate(value):
-                yield from _walk(name, one, f"{path}[{index}]", depth=depth)
+    """Walk through a value; what is marked as secret, not known or no text is passed by."""
+    if isinstance(value, str):
+        yield from _text(name, value, path, depth=depth)
+    elif isinstance(value, list | tuple):
+        for index, one in enumerate(value):
+            yield from _walk(name, one, f"{path}[{index}]", depth=depth)
+    elif isinstance(value, Mapping):
+        stated = value.get("name")
+        if isinstance(stated, str) and isinstance(value.get("value"), str):
+            # An environment variable or a parameter: its name stands beside its value.
+            yield from _text(stated, value["value"], f"{path}.value", depth=depth)
+        else:
+            for key, one in value.items():
+                yield from _walk(str(key), one, f"{path}.{key}", depth=depth)
 
 
 def _text(name: str, text: str, path: str, *, depth: int) -> Iterator[Problem]:
@@ -109,10 +108,17 @@ def _text(name: str, text: str, path: str, *, depth: int) -> Iterator[Problem]:
 
 
 def _means_secret(name: str, text: str) -> bool:
-    plain = re.sub(r"[^a-z]", "", name.lower())
-    if _REFERENCE.match(text):
+    sure, maybe = _meaning(name)
+    if not (sure or maybe) or _REFERENCE.match(text):
         return False
-    return bool(_SURE.search(plain)) or (bool(_MAYBE.search(plain)) and _random(text))
+    return sure or _random(text)
+
+
+@lru_cache(maxsize=10_000)
+def _meaning(name: str) -> tuple[bool, bool]:
+    """Return whether a name surely, or maybe, means a secret."""
+    plain = re.sub(r"[^a-z]", "", name.lower())
+    return bool(_SURE.search(plain)), bool(_MAYBE.search(plain))
 
 
 def _random(text: str) -> bool:
