@@ -132,14 +132,22 @@ def evaluate(rules: Sequence[Rule], world: World, waivers: Sequence[Waiver] = ()
 
 
 def _said_twice(rules: Sequence[Rule], findings: Sequence[Finding]) -> list[Finding]:
-    """Return the failures that a rule to which theirs yields has found at the same input."""
-    better = {rule.id: rule.yields_to for rule in rules}
-    said = {(one.rule, one.urn, one.path) for one in findings if one.status in ("failed", "waived")}
-    return [
-        one
-        for one in findings
-        if one.status in ("failed", "waived") and any((rule, one.urn, one.path) in said for rule in better[one.rule])
-    ]
+    """Return the failures that a rule to which theirs yields has found at the same input.
+
+    One that stops yields only to one that stops too, or that somebody has waived who could have waived it itself: what
+    is said better must not be said more softly.
+    """
+    known = {rule.id: rule for rule in rules}
+    said = {(one.rule, one.urn, one.path): one for one in findings if one.status in ("failed", "waived")}
+
+    def is_said(one: Finding) -> bool:
+        rule = known[one.rule]
+        better = [found for name in rule.yields_to if (found := said.get((name, one.urn, one.path)))]
+        if not one.stops:
+            return bool(better)
+        return any(found.stops or (found.status == "waived" and rule.waivable) for found in better)
+
+    return [one for one in findings if one.status in ("failed", "waived") and is_said(one)]
 
 
 def not_asked(rules: Sequence[Rule], evaluation: Evaluation, world: World) -> list[Finding]:

@@ -29,7 +29,7 @@ _LEVELS = ("off", "advisory", "mandatory")
 _CLASSES = ("public", "internal", "confidential", "restricted")
 _KINDS = ("local", "dev", "staging", "prod")
 
-Direction = Literal["more", "less", "any"]
+Direction = Literal["more", "less", "added", "removed", "any"]
 
 YARDSTICKS: Final[Mapping[str, Direction | Sequence[str]]] = {
     "aws.governance.budgetUsd": "more",
@@ -47,9 +47,12 @@ YARDSTICKS: Final[Mapping[str, Direction | Sequence[str]]] = {
     "baseline": _KINDS,
     "gates.kind": _KINDS,
     "aws.usage.*": "less",
+    "gates.quarantined": "removed",
+    "gates.regions.*": "added",
     "gates.*": "any",
 }
-"""Settings that rules measure by, and what weakens: `more`, `less`, a step down in an order, or any change."""
+"""Settings that rules measure by, and what weakens: `more`, `less`, an entry `added` to a list or `removed` from it, a
+step down in an order, or any change."""
 
 
 def gate_changes(base: GateState, head: GateState, today: date) -> list[GateChange]:
@@ -184,6 +187,9 @@ def _yardstick(key: str) -> Direction | Sequence[str] | None:
 def _weakens(old: Any, new: Any, by: Direction | Sequence[str]) -> bool:
     if not isinstance(by, str) and new == by[-1]:
         return False
+    if by in ("added", "removed"):
+        before, after = ({str(each) for each in one} if isinstance(one, list) else set() for one in (old, new))
+        return bool(after - before) if by == "added" else bool(before - after)
     if by == "any" or old is None or new is None:
         return True
     if by in ("more", "less"):

@@ -207,6 +207,16 @@ def test_what_a_better_rule_says_of_the_same_input_is_not_said_twice() -> None:
     assert len(evaluate([better, elsewhere], there).findings) == 2
 
 
+def test_a_rule_does_not_yield_to_one_that_says_it_more_softly() -> None:
+    there = world(thing("fail"))
+    advice = dict.fromkeys(("local", "dev", "staging", "prod"), "advisory")
+    soft, hard = rule("cost.better", levels=advice), rule("cost.zother", yields_to=["cost.better"])
+    assert not evaluate([soft, hard], there).passed
+    better, never = rule("cost.better"), rule("cost.zother", yields_to=["cost.better"], waivable=False)
+    waived = evaluate([better, never], there, [waiver(rule="cost.better")])
+    assert [(one.rule, one.status) for one in waived.findings] == [("cost.better", "waived"), ("cost.zother", "failed")]
+
+
 def test_rule_that_cannot_tell_yields_to_none() -> None:
     better, other = rule("cost.better"), rule("cost.zother", yields_to=["cost.better"])
     found = evaluate([better, other], world(thing(unknown())))

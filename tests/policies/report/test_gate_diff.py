@@ -176,6 +176,12 @@ def test_one_waiver_may_answer_for_all_code_of_a_change() -> None:
         ("gates.kind", None, "prod", False),
         ("gates.allowedSigners", "a", "b", True),
         ("gates.whatever", 1, 2, True),
+        ("gates.regions.restricted", ["eu-central-1"], ["eu-central-1", "us-east-1"], True),
+        ("gates.regions.restricted", None, ["*"], True),
+        ("gates.regions.restricted", ["a", "b"], ["b"], False),
+        ("gates.quarantined", ["sha256:a"], [], True),
+        ("gates.quarantined", ["sha256:a"], None, True),
+        ("gates.quarantined", None, ["sha256:a"], False),
     ],
 )
 def test_a_yardstick_that_gives_way_stops(key: str, before: Any, after: Any, stops: bool) -> None:
