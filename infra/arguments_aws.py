@@ -83,6 +83,18 @@ def require_made(settings: Settings, aws: Aws, stack: str) -> None:
             f"second stack with `foundation: {stack}` and `layers: [releases]`"
         )
         problems.append(Problem("layers", reason, file))
+    for name, model in sorted(settings.models.items()):
+        if model.version != "latest":
+            reason = f"which version is served is stated by the stack of releases, the one with `foundation: {stack}`"
+            problems.append(Problem(f"models.{name}.version", reason, file, model.version))
+        if model.shadows:
+            reason = f"shadows are stated by the stack of releases, the one with `foundation: {stack}`"
+            problems.append(Problem(f"models.{name}.shadows", reason, file))
+        if model.schedule is not None:
+            reason = (
+                "nothing trains on AWS yet: leave the schedule out, and train elsewhere (docs/how-to/deploy-to-aws.md)"
+            )
+            problems.append(Problem(f"models.{name}.schedule", reason, file, model.schedule))
     if aws.pipelines.runner == "sagemaker":
         reason = "SageMaker pipelines are not composed yet: their jobs cannot reach the registry; state ray"
         problems.append(Problem("aws.pipelines.runner", reason, file, "sagemaker"))

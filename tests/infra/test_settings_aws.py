@@ -16,6 +16,7 @@ from infra.settings.sources import Layer, load_stack_file, resolve
 
 PROJECT = Path(__file__).resolve().parents[2]
 STACKS = ("dev", "staging", "prod")
+MODEL = {"folder": "training/examples/flight_delay"}
 STATED: dict[str, Any] = {
     "baseline": "dev",
     "client": "acme",
@@ -159,7 +160,13 @@ def test_another_stack_that_cannot_be_read_is_no_problem_of_this_one(tmp_path: P
 
 @pytest.mark.parametrize(
     ("path", "value", "key"),
-    [("layers", ["foundation", "releases"], "layers"), ("aws.pipelines.runner", "sagemaker", "aws.pipelines.runner")],
+    [
+        ("layers", ["foundation", "releases"], "layers"),
+        ("aws.pipelines.runner", "sagemaker", "aws.pipelines.runner"),
+        ("models.loan", {**MODEL, "version": "2"}, "models.loan.version"),
+        ("models.loan", {**MODEL, "shadows": [{"version": "2"}]}, "models.loan.shadows"),
+        ("models.loan", {**MODEL, "schedule": "0 3 * * 1"}, "models.loan.schedule"),
+    ],
 )
 def test_what_nothing_makes_on_aws_yet_is_refused_and_not_left_out(path: str, value: Any, key: str) -> None:
     settings = read(changed(path, value))

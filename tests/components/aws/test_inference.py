@@ -267,6 +267,17 @@ def test_the_controller_reads_what_it_is_given(inference: Make, tmp_path: Any) -
     assert read(tmp_path / "control.json").approval == "signatures"
 
 
+@pytest.mark.parametrize(("root", "rehearsal"), [("prod", None), ("acme", None), ("rehearsal", True)])
+def test_only_the_examples_trust_root_makes_it_a_rehearsal(inference: Make, root: str, rehearsal: object) -> None:
+    made = inference(trust_root=root)
+
+    files = made.of_type("kubernetes:core/v1:ConfigMap")["control"].inputs["data"]
+    control = json.loads(files["etc.mlops.control.json"])
+    trust = json.loads(head(made)["template"]["metadata"]["annotations"]["mlops/serving.json"])["trust"]
+    assert [one["name"] for one in control["trustRoots"]] == [one["name"] for one in trust["roots"]] == [root]
+    assert (control.get("rehearsal"), trust.get("rehearsal")) == (rehearsal, rehearsal)
+
+
 def test_without_signers_nobody_is_trusted(inference: Make) -> None:
     annotations = head(inference(signers=""))["template"]["metadata"]["annotations"]
 
