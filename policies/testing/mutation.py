@@ -34,7 +34,7 @@ _PATIENCE = 10.0
 
 
 class MutationError(Exception):
-    """The run says nothing: what it compares with is missing, or the tests fail without a mutant."""
+    """What a run needs is missing: a branch, or a reason in the list of equivalent mutants."""
 
 
 class _TooLongError(BaseException):
@@ -50,6 +50,7 @@ class Report:
         survivors: those that none did: file, line and change.
         equivalent: those that the list says cannot be caught.
         stale: entries of the list that are wrong by now.
+        untested: modules whose tests are missing or fail without any mutant, and how.
         not_reached: modules that the time was too short for.
         modules: modules that were broken.
         seconds: how long it took.
@@ -59,6 +60,7 @@ class Report:
     survivors: list[str] = field(default_factory=list)
     equivalent: int = 0
     stale: list[str] = field(default_factory=list)
+    untested: list[str] = field(default_factory=list)
     not_reached: list[str] = field(default_factory=list)
     modules: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -66,7 +68,7 @@ class Report:
     @property
     def passed(self) -> bool:
         """Whether every mutant was caught or is known to be none."""
-        return not self.survivors and not self.stale
+        return not (self.survivors or self.stale or self.untested)
 
     def text(self) -> str:
         """Return it for people."""
@@ -76,6 +78,7 @@ class Report:
         ]
         lines += [f"NOT CAUGHT  {one}" for one in self.survivors]
         lines += [f"STALE       {EQUIVALENT.name}: {one}" for one in self.stale]
+        lines += [f"NOT TESTED  {one}" for one in self.untested]
         lines += [f"NOT REACHED {one}" for one in self.not_reached]
         return "\n".join(lines)
 
@@ -87,9 +90,6 @@ def mutate(rules: Sequence[Rule], *, seconds: float = float("inf"), say: bool = 
         rules: the rules.
         seconds: after how many no further file is begun.
         say: whether to tell the progress on standard error.
-
-    Raises:
-        MutationError: the tests of a rule are missing, or fail already.
     """
     begun = time.monotonic()
     report = Report()
@@ -121,12 +121,13 @@ def changed_rules(base: str, project: Path = PROJECT) -> list[Rule]:
 
 def _module(name: str, tests: Path, known: dict[str, str], report: Report) -> None:
     try:
-        found = run(tests_in(tests))
+        failures = run(tests_in(tests)).failures
     except CasesError as error:
-        raise MutationError(f"{name}: {error}") from error
-    if found.failures:
-        told = "; ".join(f"{test}: {text}" for test, text in found.failures)
-        raise MutationError(f"{name}: its tests fail without any mutant: {told}")
+        failures = [(tests.stem, str(error))]
+    if failures:
+        told = "; ".join(f"{test}: {text}" for test, text in failures)
+        report.untested.append(f"{name}: its tests fail without any mutant: {told}")
+        return
     left = dict(known)
     for one in mutants(_source(name).read_text()):
         caught = _is_caught(name, one, tests)

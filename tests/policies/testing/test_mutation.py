@@ -72,8 +72,16 @@ def test_mutant_that_no_test_notices_is_told_with_its_line(rule: Rule, tmp_path:
 
 def test_tests_that_fail_already_say_nothing(rule: Rule, tmp_path: Path) -> None:
     (tmp_path / "test_sizes.py").write_text(TESTS.replace("size=3", "size=5"))
-    with pytest.raises(MutationError, match="fail without any mutant"):
-        mutate([rule])
+    report = mutate([rule])
+    assert not report.passed
+    assert "fail without any mutant" in report.text()
+
+
+def test_rule_without_tests_is_told_and_does_not_pass(rule: Rule, tmp_path: Path) -> None:
+    (tmp_path / "test_sizes.py").unlink()
+    report = mutate([rule])
+    assert not report.passed
+    assert "test_sizes.py" in report.text()
 
 
 def test_listed_mutant_counts_as_equivalent(rule: Rule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
