@@ -7,6 +7,7 @@ import typer
 from infra.cli import (
     audit,
     bootstrap,
+    cost,
     feedback,
     gate,
     models,
@@ -39,6 +40,7 @@ audit.register(app)
 project.register(app)
 rehearse.register(app)
 bootstrap.register(app)
+cost.register(app)
 gate.register(app)
 policies.register(app)
 review.register(app)
