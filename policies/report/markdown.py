@@ -78,7 +78,7 @@ def text(value: str) -> str:
     # A link needs no brackets where `www.` or `https:` begins it, and a list none where a number and a dot do.
     plain = _SPECIAL.sub(r"\\\1", plain)
     plain = re.sub(r"(?i)\b(www)\.", r"\1\\.", plain)
-    return re.sub(r"^(\d*)([.)+-])", r"\1\\\2", plain)
+    return re.sub(r"^(\d*)([.)]|(?<!\d)[+-])", r"\1\\\2", plain)
 
 
 def code(value: str) -> str:

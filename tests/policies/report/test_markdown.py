@@ -114,6 +114,7 @@ def test_a_cost_without_a_before_is_not_shown_as_nothing(review: Make) -> None:
         ("&lt;script&gt;", "\\&lt;script\\&gt;"),
         ("1. first", "1\\. first"),
         ("- first", "\\- first"),
+        ("2026-11-20 is past", "2026-11-20 is past"),
         (":tick: done: yes", "\\:tick: done: yes"),
         ("a\u202eb\u200bc\x07", "a�b�c�"),
     ],

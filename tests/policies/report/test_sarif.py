@@ -109,6 +109,17 @@ def test_a_fingerprint_outlives_a_moved_line_and_tells_two_findings_apart(review
     assert mark(path="a") != mark(path="b")
 
 
+def test_two_findings_of_the_same_are_two(review: Make) -> None:
+    twice = [finding(text="one"), finding(text="two")]
+    results = _run(review(stacks=[stack(evaluation=evaluation(*twice))]))["results"]
+    assert len({one["partialFingerprints"]["mlops/v1"] for one in results}) == 2
+
+
+def test_what_is_no_rule_is_explained_too(full: Review) -> None:
+    rule = next(one for one in _run(full)["tool"]["driver"]["rules"] if one["id"] == "gate.level")
+    assert "waiver in the same change" in rule["help"]["text"]
+
+
 def test_it_fits_the_official_schema(full: Review) -> None:
     file = os.environ.get("SARIF_SCHEMA")
     if not file:
