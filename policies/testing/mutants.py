@@ -30,12 +30,15 @@ class Mutant:
         function: the function it is in, `<module>` outside of one.
         line: line of the file.
         change: what was, and what stands there now.
+        deep: whether it is one of the kinds that ask for more than one case on each side: a number one off, a loop that
+            ends after its first turn.
         tree: the broken module.
     """
 
     function: str
     line: int
     change: str
+    deep: bool
     tree: ast.Module
 
     @property
@@ -60,7 +63,8 @@ def mutants(source: str) -> Iterator[Mutant]:
             twin = next(found for at, (found, _) in enumerate(_nodes(broken)) if at == index)
             change(twin)
             number = f" ({seen[key]})" if seen[key] > 1 else ""
-            yield Mutant(function, getattr(node, "lineno", 0), told + number, ast.fix_missing_locations(broken))
+            line, deep = getattr(node, "lineno", 0), _is_deep(node)
+            yield Mutant(function, line, told + number, deep, ast.fix_missing_locations(broken))
 
 
 def _nodes(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
@@ -88,6 +92,11 @@ def _inside(node: ast.AST, function: str) -> Iterator[tuple[ast.AST, str]]:
         for one in value if isinstance(value, list) else [value]:
             if isinstance(one, ast.AST):
                 yield from _inside(one, function)
+
+
+def _is_deep(node: ast.AST) -> bool:
+    number = isinstance(node, ast.Constant) and not isinstance(node.value, bool)
+    return number or isinstance(node, ast.For | ast.Continue)
 
 
 def _is_default_number(node: ast.AST) -> bool:

@@ -1,6 +1,6 @@
 """The mutation run: breaks rules in every way of a list, and tells which broken rule no test catches.
 
-    python -m policies.testing.mutation [RULE…] [--changed BASE] [--seconds N] [--json FILE]
+    python -m policies.testing.mutation [RULE…] [--changed BASE] [--deep] [--seconds N] [--json FILE]
 
 Everything happens in this process: a mutant takes the place of its module, the tests of that module are loaded anew and
 run until one fails. A thousand mutants take about a minute.
@@ -83,11 +83,12 @@ class Report:
         return "\n".join(lines)
 
 
-def mutate(rules: Sequence[Rule], *, seconds: float = float("inf"), say: bool = False) -> Report:
+def mutate(rules: Sequence[Rule], *, deep: bool = False, seconds: float = float("inf"), say: bool = False) -> Report:
     """Break the files in which rules stand, and run their tests against each mutant.
 
     Args:
         rules: the rules.
+        deep: whether numbers are moved by one and loops ended early, too.
         seconds: after how many no further file is begun.
         say: whether to tell the progress on standard error.
     """
@@ -99,7 +100,7 @@ def mutate(rules: Sequence[Rule], *, seconds: float = float("inf"), say: bool = 
             report.not_reached.append(name)
             continue
         report.modules.append(name)
-        _module(name, tests, known.get(name, {}), report)
+        _module(name, tests, known.get(name, {}), report, deep=deep)
         if say:
             sys.stderr.write(f"{name}: {report.caught} caught, {len(report.survivors)} not\n")
     report.seconds = time.monotonic() - begun
@@ -119,7 +120,7 @@ def changed_rules(base: str, project: Path = PROJECT) -> list[Rule]:
     return [rule for rule in all_rules() if {file_of(rule), _source(rule.judge.__module__)} & changed]
 
 
-def _module(name: str, tests: Path, known: dict[str, str], report: Report) -> None:
+def _module(name: str, tests: Path, known: dict[str, str], report: Report, *, deep: bool) -> None:
     try:
         failures = run(tests_in(tests)).failures
     except CasesError as error:
@@ -130,6 +131,9 @@ def _module(name: str, tests: Path, known: dict[str, str], report: Report) -> No
         return
     left = dict(known)
     for one in mutants(_source(name).read_text()):
+        if one.deep and not deep:
+            left.pop(one.key, None)
+            continue
         caught = _is_caught(name, one, tests)
         listed = left.pop(one.key, None) is not None
         if listed and caught:
@@ -216,6 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m policies.testing.mutation", description=__doc__.splitlines()[0])
     parser.add_argument("rules", nargs="*", metavar="RULE", help="ids of rules; all by default")
     parser.add_argument("--changed", metavar="BASE", help="the rules that differ from this branch")
+    parser.add_argument("--deep", action="store_true", help="move numbers by one and end loops early, too")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further file after so many")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there, too")
     stated = parser.parse_args(arguments)
@@ -227,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rules = changed_rules(stated.changed)
         if stated.rules:
             rules = [rule for rule in rules if rule.id in stated.rules]
-        report = mutate(rules, seconds=stated.seconds, say=True)
+        report = mutate(rules, deep=stated.deep, seconds=stated.seconds, say=True)
     except MutationError as error:
         sys.stderr.write(f"{error}\n")
         return 2

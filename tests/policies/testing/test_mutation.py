@@ -57,14 +57,14 @@ def listed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
 
 
 def test_every_mutant_that_a_test_notices_is_caught_also_one_that_never_ends(rule: Rule) -> None:
-    report = mutate([rule])
+    report = mutate([rule], deep=True)
     assert report.passed, report.text()
     assert report.caught == 7
 
 
 def test_mutant_that_no_test_notices_is_told_with_its_line(rule: Rule, tmp_path: Path) -> None:
     (tmp_path / "test_sizes.py").write_text(TESTS.replace("size=3", "size=2").replace("size=4", "size=9"))
-    report = mutate([rule])
+    report = mutate([rule], deep=True)
     assert not report.passed
     assert "rules_of_a_test.py:10 small: size > LIMIT → >=" in report.survivors
     assert "NOT CAUGHT" in report.text()
@@ -72,14 +72,14 @@ def test_mutant_that_no_test_notices_is_told_with_its_line(rule: Rule, tmp_path:
 
 def test_tests_that_fail_already_say_nothing(rule: Rule, tmp_path: Path) -> None:
     (tmp_path / "test_sizes.py").write_text(TESTS.replace("size=3", "size=5"))
-    report = mutate([rule])
+    report = mutate([rule], deep=True)
     assert not report.passed
     assert "fail without any mutant" in report.text()
 
 
 def test_rule_without_tests_is_told_and_does_not_pass(rule: Rule, tmp_path: Path) -> None:
     (tmp_path / "test_sizes.py").unlink()
-    report = mutate([rule])
+    report = mutate([rule], deep=True)
     assert not report.passed
     assert "test_sizes.py" in report.text()
 
@@ -88,7 +88,7 @@ def test_listed_mutant_counts_as_equivalent(rule: Rule, tmp_path: Path, monkeypa
     (tmp_path / "test_sizes.py").write_text(TESTS.replace("size=3", "size=2"))
     key = "policies.rules_of_a_test: {'small: size > LIMIT → >=': sizes are only ever even and so never three"
     listed(monkeypatch, tmp_path, f"{key}, '<module>: 3 → 2': sizes are only ever even or so it is said}}")
-    report = mutate([rule])
+    report = mutate([rule], deep=True)
     assert (report.passed, report.equivalent) == (True, 2), report.text()
 
 
@@ -99,7 +99,7 @@ def test_entry_that_is_caught_or_of_no_mutant_is_stale(
     listed(
         monkeypatch, tmp_path, f"policies.rules_of_a_test: {{'small: size > LIMIT → >=': {why}, 'small: gone': {why}}}"
     )
-    report = mutate([rule])
+    report = mutate([rule], deep=True)
     assert not report.passed
     assert ["it is caught" in one or "no such mutant" in one for one in report.stale] == [True, True]
 
@@ -107,7 +107,12 @@ def test_entry_that_is_caught_or_of_no_mutant_is_stale(
 def test_entry_without_a_reason_is_refused(rule: Rule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed(monkeypatch, tmp_path, "policies.rules_of_a_test: {'small: size > LIMIT → >=': because}")
     with pytest.raises(MutationError, match="say why"):
-        mutate([rule])
+        mutate([rule], deep=True)
+
+
+def test_numbers_are_left_alone_unless_it_goes_deep(rule: Rule) -> None:
+    assert mutate([rule]).caught == 5
+    assert mutate([rule], deep=True).caught == 7
 
 
 def test_file_is_not_begun_when_the_time_is_over_and_that_is_told(rule: Rule) -> None:
