@@ -8,7 +8,8 @@ from typing import Any
 
 from policies.plan import Plan, Resource, Unknown
 from policies.pods import Pods, namespace_of, pods_of, selects
-from policies.rule import PRODUCTION_ONLY, Answer, Problem, World, resource_rule
+from policies.rule import Answer, Problem, World, resource_rule
+from policies.rules.reliability.zones import PAID_FOR_IN_PROD
 
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 STATEFUL_SET = "kubernetes:apps/v1:StatefulSet"
@@ -25,7 +26,7 @@ SERVERS = (DEPLOYMENT, STATEFUL_SET, RAY_SERVICE)
     why="With one replica every update of a node, and every crash, is an outage.",
     fix="set two replicas or more (min of the workers, for Ray)",
     types=(*SERVERS, PROXY),
-    levels=PRODUCTION_ONLY,
+    levels=PAID_FOR_IN_PROD,
 )
 def replicas(resource: Resource, world: World) -> Iterator[Answer]:
     """Look at the least number of pods that there are.

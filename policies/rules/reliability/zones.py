@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from policies.facts import EnvironmentKind
 from policies.plan import Resource, UndeterminedError, Unknown
-from policies.rule import EVERYWHERE_ON_AWS, PRODUCTION_ONLY, Answer, Problem, World, resource_rule
+from policies.rule import EVERYWHERE_ON_AWS, PRODUCTION_ONLY, Answer, Level, Problem, World, resource_rule
 
+PAID_FOR_IN_PROD: Mapping[EnvironmentKind, Level] = {**PRODUCTION_ONLY, "staging": "off"}
+"""Standbys double a bill: elsewhere an outage costs less than they do."""
 SUBNET = "aws:ec2/subnet:Subnet"
 _PLACES: Mapping[str, tuple[str, ...]] = {
     "aws:eks/cluster:Cluster": ("vpcConfig", "subnetIds"),
@@ -53,7 +56,7 @@ def subnets_in_zones(resource: Resource, world: World) -> Iterator[Answer]:
     fix="switch on the standby (multiAz)",
     references=("AWS FSBP RDS.5",),
     types=tuple(_SWITCHES),
-    levels=PRODUCTION_ONLY,
+    levels=PAID_FOR_IN_PROD,
 )
 def database_multi_zone(database: Resource, world: World) -> Iterator[Answer]:
     """Look at the switch of its type."""
@@ -69,7 +72,7 @@ def database_multi_zone(database: Resource, world: World) -> Iterator[Answer]:
     why="With one gateway the loss of its zone cuts all others off from images, keys and AWS.",
     fix="set aws.network.nat to per-zone",
     types=("aws:ec2/vpc:Vpc",),
-    levels=PRODUCTION_ONLY,
+    levels=PAID_FOR_IN_PROD,
 )
 def way_out_per_zone(network: Resource, world: World) -> Iterator[Answer]:
     """Count the zones of gateways beside those of subnets; a network without any gateway has no way out by intent."""
