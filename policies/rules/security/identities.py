@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from policies.documents import Statement, statements
-from policies.plan import Resource
+from policies.plan import Plan, Resource, UndeterminedError, Unknown, known
 from policies.rule import EVERYWHERE_ON_AWS, Answer, Problem, World, plan_rule, resource_rule
 
 ROLE = "aws:iam/role:Role"
@@ -108,13 +108,12 @@ def sensitive_rights_narrow(resource: Resource, world: World) -> Iterator[Answer
 def no_administrator(attachment: Resource, world: World) -> Iterator[Answer]:
     """Look at the names of policies; those that this stack makes are judged by what they say."""
     path = _ATTACHMENTS[attachment.type]
-    origins = world.plan.origins(attachment, path)
-    if origins and all(one.type == "aws:iam/policy:Policy" for one in origins):
-        return
-    found = attachment.value(path, default=())
-    for arn in [found] if isinstance(found, str) else found:
-        if _TOO_MUCH.search(arn):
-            yield Problem(f"it attaches {arn.rpartition('/')[2]}", path=path)
+    for arn in attachment.items(path):
+        if isinstance(arn, Unknown):
+            if not _ours(world.plan, arn):
+                raise UndeterminedError(path, arn.origins)
+        elif _TOO_MUCH.search(known(arn, path)):
+            yield Problem(f"it attaches {str(known(arn, path)).rpartition('/')[2]}", path=path)
 
 
 @plan_rule(
@@ -147,6 +146,12 @@ def _granted(resource: Resource) -> Iterator[tuple[str, Statement]]:
         for one in statements(document if document is not None else ""):
             if one.allows:
                 yield path, one
+
+
+def _ours(plan: Plan, arn: Unknown) -> bool:
+    """Whether an ARN that is not known is that of a policy of the plan."""
+    kinds = {plan.by_urn[urn].type for urn in arn.origins if urn in plan.by_urn}
+    return kinds == {"aws:iam/policy:Policy"}
 
 
 def _is_wide(arn: str) -> bool:

@@ -139,9 +139,13 @@ def test_policies_of_aws_that_give_everything_are_denied() -> None:
 def test_an_attached_policy_of_the_stack_is_judged_by_what_it_says() -> None:
     policy = resource("aws:iam/policy:Policy", "mine")
     admit(no_administrator, policy, resource(ATTACHMENT, "one", policyArn=policy))
+    both = resource(ROLE, "one", managedPolicyArns=[policy, "arn:aws:iam::aws:policy/AdministratorAccess"])
+    deny(no_administrator, policy, both, says="AdministratorAccess")
     elsewhere = resource("pulumi:pulumi:StackReference", "other")
     undetermined(no_administrator, elsewhere, resource(ATTACHMENT, "one", policyArn=elsewhere), path="policyArn")
     undetermined(no_administrator, resource(ROLE, "one", managedPolicyArns=unknown()))
+    mixed = unknown(policy, elsewhere)
+    undetermined(no_administrator, policy, elsewhere, resource(ATTACHMENT, "one", policyArn=mixed))
 
 
 def test_there_are_no_users_keys_or_passwords() -> None:

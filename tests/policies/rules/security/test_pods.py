@@ -123,6 +123,11 @@ def test_ray_clusters_are_looked_into() -> None:
     deny(root_filesystem_read_only, ray(autoscaler=without("readOnlyRootFilesystem")), says="autoscalerOptions")
 
 
+def test_a_ray_cluster_that_does_not_scale_has_no_container_for_it() -> None:
+    spec = {"headGroupSpec": {"template": {"spec": {"containers": [{"name": "ray", "securityContext": CONFINED}]}}}}
+    admit(pods_confined, resource("kubernetes:ray.io/v1:RayCluster", "one", spec=spec))
+
+
 def test_what_is_not_known_is_undetermined() -> None:
     undetermined(pods_confined, deployment({**CONFINED, "runAsNonRoot": unknown()}))
     undetermined(pods_confined, deployment(pod={"hostNetwork": unknown()}))

@@ -11,7 +11,7 @@ INGRESS = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
 RULE = "aws:ec2/securityGroupRule:SecurityGroupRule"
 VPC = "aws:ec2/vpc:Vpc"
 EVERYBODY = ("0.0.0.0/0", "::/0", "128.0.0.0/1", "10.0.0.0/7", "2000::/3")
-NAMED = ("10.0.0.0/8", "10.22.0.0/16", "192.0.2.7/32", "2001:db8::/32", "fd00::/16")
+NAMED = ("10.0.0.0/8", "10.22.0.0/16", "10.1.2.3/8", "192.0.2.7/32", "2001:db8::/32", "fd00::/16")
 
 
 @pytest.mark.parametrize("cidr", NAMED)
@@ -36,6 +36,11 @@ def test_the_internet_may_not_come_in_whichever_way_it_is_said(cidr: str) -> Non
     for kind in (GROUP, DEFAULT):
         group = resource(kind, "web", ingress=[{inline: ["10.0.0.0/16"]}, {inline: [cidr], "protocol": "-1"}])
         deny(group_not_wide_open, group, says="every port", path=f"ingress[1].{inline}")
+
+
+def test_a_rule_over_all_protocols_or_without_ports_is_about_every_port() -> None:
+    for stated in ({"ipProtocol": "-1", "fromPort": 0, "toPort": 0}, {"ipProtocol": "tcp"}):
+        deny(group_not_wide_open, resource(INGRESS, "all", {"cidrIpv4": "0.0.0.0/0", **stated}), says="on every port")
 
 
 def test_what_goes_out_and_what_comes_from_a_group_is_admitted() -> None:
