@@ -7,7 +7,7 @@ import pytest
 
 from policies.documents import DocumentError, denies_plain_transport, statements
 
-TLS = {
+TLS: dict[str, Any] = {
     "Effect": "Deny",
     "Principal": "*",
     "Action": "s3:*",

@@ -108,7 +108,8 @@ def sensitive_rights_narrow(resource: Resource, world: World) -> Iterator[Answer
 def no_administrator(attachment: Resource, world: World) -> Iterator[Answer]:
     """Look at the names of policies; those that this stack makes are judged by what they say."""
     path = _ATTACHMENTS[attachment.type]
-    for arn in attachment.items(path):
+    found = attachment.peek(path)
+    for arn in (found,) if isinstance(found, Unknown) else attachment.items(path):
         if isinstance(arn, Unknown):
             if not _ours(world.plan, arn):
                 raise UndeterminedError(path, arn.origins)

@@ -67,6 +67,23 @@ def test_references_are_no_secrets(value: str) -> None:
     admit(no_plain_secret, anything(password=value))
 
 
+def test_a_value_looks_random_from_sixteen_signs_of_more_than_three_bits_on() -> None:
+    deny(no_plain_secret, anything(token="a1b2c3d4e5f6g7h8"))
+    admit(no_plain_secret, anything(token="a1b2c3d4e5f6g7h"))
+    admit(no_plain_secret, anything(token="a1b2c3d4a1b2c3d4"))
+    admit(no_plain_secret, anything(token="abcdefghijklmnopqrst"))
+    admit(no_plain_secret, anything(token="12345678906789054321"))
+
+
+def test_documents_inside_documents_are_looked_into_twice() -> None:
+    once = json.dumps({"password": "hunter2"})
+    twice = json.dumps({"inner": once})
+    deny(no_plain_secret, anything(document=twice), path="document.inner.password")
+    admit(no_plain_secret, anything(document=json.dumps({"outer": twice})))
+    long = {"password": "hunter2", "filler": "x" * 100_000}
+    admit(no_plain_secret, anything(document=json.dumps(long)))
+
+
 def test_what_is_marked_or_not_known_or_no_text_is_admitted() -> None:
     admit(no_plain_secret, anything(password=secret("hunter2"), token=unknown(), secret=7, apiKey=True))
     admit(no_plain_secret, anything(env=[{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "t", "key": "k"}}}]))

@@ -96,6 +96,10 @@ def test_a_database_that_leaves_tls_to_its_callers_is_denied() -> None:
             "aws:opensearch/domain:Domain",
             {"domainEndpointOptions": {"enforceHttps": True}, "nodeToNodeEncryption": {"enabled": True}},
         ),
+        (
+            "aws:elasticsearch/domain:Domain",
+            {"domainEndpointOptions": {"enforceHttps": True}, "nodeToNodeEncryption": {"enabled": True}},
+        ),
         ("aws:elasticache/replicationGroup:ReplicationGroup", {"transitEncryptionEnabled": True}),
         ("aws:msk/cluster:Cluster", {"encryptionInfo": {"encryptionInTransit": {"clientBroker": "TLS"}}}),
     ],
