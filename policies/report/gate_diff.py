@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from policies.report.document import GateChange, GateKind
 from policies.report.gate_state import GateState, is_workflow
-from policies.report.places import setting_places
+from policies.report.places import setting_places, waiver_lines
 from policies.waivers import (
     CODE_CHANGED,
     EVERY_STACK,
@@ -73,7 +73,7 @@ def gate_changes(base: GateState, head: GateState, today: date) -> list[GateChan
         found += _rules(base.rules, head.rules, answers)
     found += _settings(base, head, answers)
     if base.waivers is not None and head.waivers is not None:
-        found += _waivers(base.waivers, head.waivers, today)
+        found += _waivers(base.waivers, head.waivers, today, waiver_lines(head.texts.get(WAIVERS, "")))
     found += _files(base.files, head.files, answers)
     return sorted(found, key=lambda one: (not one.stops, not one.weakens, one.kind, one.subject, one.text))
 
@@ -202,10 +202,11 @@ def _weakens(old: Any, new: Any, by: Direction | Sequence[str]) -> bool:
 # --- waivers -------------------------------------------------------------------------------------------------------
 
 
-def _waivers(base: Sequence[Waiver], head: Sequence[Waiver], today: date) -> Iterator[GateChange]:
+def _waivers(base: Sequence[Waiver], head: Sequence[Waiver], today: date, lines: Sequence[int]) -> Iterator[GateChange]:
     """Compare waivers. Each is answered for by its owner, but none may reach further than `LONGEST_DAYS`."""
     before = {_key(one): one for one in base}
     after = {_key(one): one for one in head}
+    places = {_key(one): f"{WAIVERS}:{line}" for one, line in zip(head, lines, strict=False)}
     for key in sorted({*before, *after}):
         old, new = before.get(key), after.get(key)
         subject = "{} on {}: {}".format(*key[:3])
@@ -217,14 +218,14 @@ def _waivers(base: Sequence[Waiver], head: Sequence[Waiver], today: date) -> Ite
             allowed = new.expires <= farthest
             yield GateChange(
                 kind="waiver", subject=subject, before=f"until {old.expires}" if old else "",
-                after=f"until {new.expires}", weakens=True, place=WAIVERS,
+                after=f"until {new.expires}", weakens=True, place=places.get(key, WAIVERS),
                 text=text if allowed else f"{text}, beyond {farthest} ({LONGEST_DAYS} days)",
                 waiver=f"{new.owner}: {new.reason}" if allowed else "",
             )  # fmt: skip
         elif new != old:
             yield GateChange(
                 kind="waiver", subject=subject, before=_told(old), after=_told(new), text="a waiver has changed",
-                place=WAIVERS,
+                place=places.get(key, WAIVERS),
             )  # fmt: skip
 
 

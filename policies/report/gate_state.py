@@ -49,7 +49,7 @@ class GateState:
         rules: what `policies.describe` says of each rule, by id; None where it could not be had.
         waivers: its waivers; None where the file cannot be read.
         settings: settings of each stack, baselines merged, by keys such as `aws.governance.budgetUsd`.
-        texts: texts of the files of stacks and baselines, for places.
+        texts: texts of the files of stacks, baselines and waivers, for places.
         files: digests of the gate's own files, of workflows and of the files of allowed signers.
         problems: what could not be had, and why.
     """
@@ -190,7 +190,8 @@ def _described(checkout: Path, python: Path) -> tuple[Mapping[str, Mapping[str, 
 
 def _stack_files(checkout: Path) -> tuple[dict[str, str], list[str]]:
     texts, unread = {}, []
-    for file in sorted([*checkout.glob("stacks/Pulumi.*.yaml"), *checkout.glob("stacks/baselines/*.yaml")]):
+    patterns = ("stacks/Pulumi.*.yaml", "stacks/baselines/*.yaml", WAIVERS)
+    for file in sorted(one for pattern in patterns for one in checkout.glob(pattern)):
         path = file.relative_to(checkout).as_posix()
         try:
             texts[path] = file.read_text("utf-8")

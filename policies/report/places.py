@@ -61,6 +61,12 @@ def setting_places(stack: str, settings: Sequence[str], files: Mapping[str, str]
     return {one: _stated(tuple(one.split(".")) if one else (), layers) or Source(own) for one in settings}
 
 
+def waiver_lines(text: str) -> list[int]:
+    """Return the line on which each waiver of the file begins, none for a text that cannot be read."""
+    lines = _lines(text)
+    return [line for path, line in lines.items() if len(path) == 2 and path[0] == "waivers"]
+
+
 def places_of(stack: StackReview, files: Mapping[str, str]) -> dict[tuple[str, str], Source]:
     """Return where the settings that a stack's findings name are stated, by stack and key."""
     wanted = sorted({one.setting for one in stack.findings if one.setting})

@@ -231,6 +231,13 @@ def test_a_waiver_that_reaches_too_far_stops(before: tuple[Waiver, ...]) -> None
     assert "beyond 2027-05-19 (180 days)" in found.text
 
 
+def test_a_waiver_leads_to_its_line() -> None:
+    two = (waiver(), waiver(owner="emil"))
+    text = "waivers:\n  - rule: a\n    stack: b\n  # emil's\n  - rule: a\n"
+    found = changes(state(waivers=two[:1]), state(waivers=two, texts={"stacks/waivers.yaml": text}))
+    assert [each.place for each in found] == ["stacks/waivers.yaml:5"]
+
+
 def test_an_extended_waiver_is_shown_as_such_and_a_shortened_or_removed_one_weakens_nothing() -> None:
     longer = waiver(expires=date(2026, 12, 31))
     assert one(state(waivers=(waiver(),)), state(waivers=(longer,))).text == "a waiver reaches further"
