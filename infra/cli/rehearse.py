@@ -97,6 +97,8 @@ def _releases(context: Context, foundation: str, keep: bool) -> Report:
     from infra.rehearsal.releases import ModelCase, ReleasesRehearsal
     from infra.releases import read_manifest, read_previous
     from infra.releases_target import releases_target
+    from policies.facts import environment_kind
+    from policies.gates.decision import GATED
 
     settings, aws = context.settings, context.settings.aws
     assert aws is not None  # a stack with a foundation has it
@@ -118,6 +120,7 @@ def _releases(context: Context, foundation: str, keep: bool) -> Report:
         region=cloud.region,
         host=aws.inference.host,
         trust=target.trust,
+        gated=environment_kind(settings.environment, settings.target, settings.gates.kind) in GATED,
         models=models,
         folder=PROJECT / ".mlops" / "rehearsal" / context.stack,
         keep=keep,
