@@ -9,8 +9,8 @@ from policies.facts import EnvironmentKind
 from policies.plan import Plan, Resource
 from policies.rule import EVERYWHERE_ON_AWS, Answer, Problem, World, resource_rule
 
-LEAST_DAYS: Final[Mapping[EnvironmentKind, int]] = {"prod": 183, "staging": 30, "dev": 1, "local": 0}
-"""Days of retention, at least: in production six months, EU AI Act Art. 19."""
+LEAST_DAYS: Final[Mapping[EnvironmentKind, int]] = {"prod": 183, "staging": 30}
+"""Days of retention, at least: in production six months, EU AI Act Art. 19. Elsewhere some."""
 _TRAIL: Final = "aws:cloudtrail/trail:Trail"
 _BUCKET: Final = "aws:s3/bucket:Bucket"
 _LOCK: Final = "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration"
@@ -68,7 +68,7 @@ def _locked(bucket: Resource, world: World) -> Iterator[Answer]:
     if not locks:
         yield Problem("no retention is stated: it has no BucketObjectLockConfiguration", bucket.urn)
     environment = world.facts.environment
-    least = max(LEAST_DAYS[environment], world.facts.setting("aws", "governance", "auditDays", default=0))
+    least = max(LEAST_DAYS.get(environment, 1), world.facts.setting("aws", "governance", "auditDays", default=0))
     for lock in locks:
         way = ("rule", "defaultRetention")
         mode = lock.value(*way, "mode", default="")

@@ -89,8 +89,8 @@ def release_evaluated(release: Resource, _: World) -> Iterator[Answer]:
 def release_no_worse(release: Resource, world: World) -> Iterator[Answer]:
     """Compare the checks of quality and fairness with those of the version before."""
     stated = release.value("manifest")
-    report = None if stated is None else _report(stated)
-    if not isinstance(report, Evaluation) or stated is None:
+    report = _report(stated)
+    if not isinstance(report, Evaluation):
         return  # release-approved and release-evaluated say so
     before = previous(world.plan, release)
     old = None if before.stated is None else _report(before.stated)
@@ -122,7 +122,7 @@ def _worse(new: Evaluation, old: Evaluation) -> Iterator[str]:
             yield (f"the limit of {before.name} is {_words(after)}; the version before was held to {_words(before)}")
         if before.family != "quality" or before.value is None or after.value is None:
             continue
-        lost, room = sign * (before.value - after.value), _room(before, new, old)
+        lost, room = sign * (before.value - after.value), _room(before.name, before.value, new, old)
         if lost > room:
             yield (
                 f"{before.name} is {after.value:.4g}, of the version before {before.value:.4g}: worse by {lost:.3g}, "
@@ -130,12 +130,15 @@ def _worse(new: Evaluation, old: Evaluation) -> Iterator[str]:
             )
 
 
-def _room(check: Check, new: Evaluation, old: Evaluation) -> float:
+def _room(name: str, value: float, new: Evaluation, old: Evaluation) -> float:
     """Return by how much a metric may be worse before it counts: the difference of two estimates has their errors."""
-    errors = [one.metrics[check.name].standard_error if check.name in one.metrics else None for one in (new, old)]
-    if errors[0] is None or errors[1] is None:
-        return SHARE * abs(check.value or 0.0)
-    return ERRORS * math.hypot(errors[0], errors[1])
+    one, other = _error(name, new), _error(name, old)
+    return SHARE * abs(value) if one is None or other is None else ERRORS * math.hypot(one, other)
+
+
+def _error(name: str, report: Evaluation) -> float | None:
+    metric = report.metrics.get(name)
+    return None if metric is None else metric.standard_error
 
 
 def _words(check: Check) -> str:
@@ -157,12 +160,12 @@ def _words(check: Check) -> str:
 def release_fair(release: Resource, _: World) -> Iterator[Answer]:
     """Look for the checks of fairness, and at what they say."""
     for one in candidates(release):
-        report = None if one.stated is None else _report(one.stated)
-        if one.stated is None or not isinstance(report, Evaluation):
+        report, tier = _report(one.stated), (one.stated or {}).get("riskTier")
+        if not isinstance(report, Evaluation):
             continue  # release-approved and release-evaluated say so
         path = f"{one.path}.evaluation"
         judged = [each for each in report.checks if each.family == "fairness"]
-        if one.stated.get("riskTier") == "high" and not judged:
+        if tier == "high" and not judged:
             yield Problem(f"version {one.version} is of high risk and has no check of fairness", path=f"{path}.checks")
         if judged and not report.fairness:
             yield Problem(f"version {one.version}: the checks of fairness name no groups", path=f"{path}.fairness")
@@ -199,9 +202,9 @@ def _lineage(one: Candidate) -> Iterator[Answer]:
             yield Problem(f"version {one.version}: {name} is {text!r}, which names nothing", path=f"{one.path}.{name}")
 
 
-def _report(stated: Mapping[str, Any]) -> Evaluation | str:
+def _report(stated: Mapping[str, Any] | None) -> Evaluation | str:
     """Return the evaluation of a manifest, or what is wrong with it."""
-    if stated.get("evaluation") is None:
+    if stated is None or stated.get("evaluation") is None:
         return "it has no evaluation report"
     try:
         return Evaluation.model_validate(stated["evaluation"])

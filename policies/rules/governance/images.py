@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from policies.facts import Facts
-from policies.plan import Resource, UndeterminedError, Unknown, unknowns
+from policies.plan import Resource, UndeterminedError, unknowns
 from policies.pods import WORKLOADS, pods_of
 from policies.rule import EVERYWHERE_ON_AWS, Answer, Problem, World, resource_rule
 
@@ -31,8 +31,7 @@ def image_by_digest(workload: Resource, world: World) -> Iterator[Answer]:
     """Look at each container of each pod."""
     for pods in pods_of(workload):
         for container in pods.containers():
-            image = container.value("image", default="")
-            for text in _wrong(str(image), world.facts):
+            if text := _wrong(str(container.value("image", default="")), world.facts):
                 yield Problem(f"container {container.name}: {text}", path=container.where("image"))
 
 
@@ -49,26 +48,25 @@ def image_by_digest(workload: Resource, world: World) -> Iterator[Answer]:
 def chart_image_by_digest(chart: Resource, world: World) -> Iterator[Answer]:
     """Look for images anywhere in the values; those that a chart itself brings are bound by its version."""
     for path, image in _images(chart.peek("values"), "values"):
-        for text in _wrong(image, world.facts):
+        if text := _wrong(image, world.facts):
             yield Problem(text, path=path)
 
 
-def _wrong(image: str, facts: Facts) -> Iterator[str]:
-    """Yield what is wrong with the address of an image."""
+def _wrong(image: str, facts: Facts) -> str | None:
+    """Return what is wrong with the address of an image."""
     found = _BY_DIGEST.fullmatch(image)
     if not found:
-        yield f"the image {image!r} is not named by its digest (…@sha256:…)"
-        return
+        return f"the image {image!r} is not named by its digest (…@sha256:…)"
     account, region = facts.setting("aws", "accountId"), facts.setting("aws", "region")
     if account is None or region is None:
-        yield "the settings name no account and region, so that nobody knows which registry is the environment's"
-        return
+        return "the settings name no account and region, so that nobody knows which registry is the environment's"
     own = rf"{account}\.dkr\.ecr\.{re.escape(region)}\.amazonaws\.com(\.cn)?/{_names(facts)}/[a-z0-9/_.-]+"
-    if not re.fullmatch(own, found["repository"]):
-        yield (
-            f"the image {found['repository']!r} is of another registry than the environment's, "
-            f"{account}.dkr.ecr.{region}.amazonaws.com/{facts.client}/{facts.setting('environment')}/…"
-        )
+    if re.fullmatch(own, found["repository"]):
+        return None
+    return (
+        f"the image {found['repository']!r} is of another registry than the environment's, "
+        f"{account}.dkr.ecr.{region}.amazonaws.com/{facts.client}/{facts.setting('environment')}/…"
+    )
 
 
 def _names(facts: Facts) -> str:
@@ -99,12 +97,10 @@ def _images(values: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _shallow(value: Any) -> Any:
-    """Return what of a value could hide an image: an image whole, of containers only themselves."""
-    return (
-        [one for one in value if isinstance(one, Unknown)]
-        if isinstance(value, list)
-        else (value if isinstance(value, Unknown) or not isinstance(value, Mapping) or "repository" in value else {})
-    )
+    """Return what of a value could hide an image: an image whole, of a list its items, and of anything else itself."""
+    if isinstance(value, Mapping):
+        return value if "repository" in value else ()
+    return tuple(() if isinstance(one, Mapping) else one for one in value) if isinstance(value, list | tuple) else value
 
 
 def _joined(image: Mapping[str, Any]) -> str:

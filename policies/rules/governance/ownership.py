@@ -66,9 +66,9 @@ def nodes_tagged(resource: Resource, world: World) -> Iterator[Answer]:
     for kind in _LAUNCHED:
         way = by_kind.get(kind)
         if way is None:
-            yield Problem(f"no tags are stated for each {kind} that it starts", path=path[0])
+            yield Problem(f"no tags are stated for each {kind} that it starts", path=".".join(path))
             continue
-        shown = f"{path[0]}[{way[1]}].tags"
+        shown = f"{'.'.join(path)}[{way[1]}].tags"
         yield from _compared(world, partial(resource.peek, *way), shown, f"of the tags of each {kind},")
 
 

@@ -97,9 +97,9 @@ def artifact_retained(world: World) -> Iterator[Answer]:
 def _bucket(plan: Plan, bucket: Resource) -> Iterator[Answer]:
     versioning = _of(plan, bucket, "aws:s3/bucketVersioning:BucketVersioning")
     if not any(one.value("versioningConfiguration", "status") == "Enabled" for one in versioning):
-        switch = versioning[0].urn if versioning else bucket.urn
-        path = "versioningConfiguration.status" if versioning else ""
-        yield Problem("it keeps no old versions of artifacts: versioning is not enabled", switch, path)
+        switch = next(iter(versioning), bucket)
+        path = "" if switch is bucket else "versioningConfiguration.status"
+        yield Problem("it keeps no old versions of artifacts: versioning is not enabled", switch.urn, path)
     for one in _of(plan, bucket, "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"):
         for index, rule in enumerate(one.value("rules", default=())):
             if rule.get("status", "Enabled") != "Enabled":
@@ -156,7 +156,7 @@ def image_kept(resource: Resource, _: World) -> Iterator[Answer]:
         chosen = rule.get("selection", {})
         if chosen.get("tagStatus") == "untagged":
             continue  # what runs was pushed with a tag, and tags are immutable
-        number = chosen.get("countNumber", 0)
+        number = chosen["countNumber"]
         if chosen.get("countType") != "imageCountMoreThan":
             yield Problem(f"images expire by their age ({number} days), whether they still run or not", path="policy")
         elif number < IMAGES:

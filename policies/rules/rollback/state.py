@@ -59,16 +59,22 @@ def state_kept(step: Step, _: World) -> Iterator[Answer]:
         yield Problem(f"this plan deletes it, and {holds} with it", urn=step.urn)
     elif step.operation == "replace":
         causes = ", ".join(step.replaces) or "a change of its inputs"
-        path = step.replaces[0] if step.replaces else ""
+        path = next(iter(step.replaces), "")
         yield Problem(f"this plan replaces it ({causes}), and {holds} is lost", urn=step.urn, path=path)
 
 
 @dataclass(frozen=True)
 class _Guard:
-    """An input that guards state: whether `new` guards less than `old`."""
+    """An input that guards state.
+
+    Attributes:
+        path: where it stands.
+        safe: the value that guards; None where a greater number guards more.
+        default: what the service takes where it is not stated.
+    """
 
     path: tuple[str | int, ...]
-    order: Mapping[Any, int] | None = None
+    safe: bool | str | None = None
     default: Any = None
 
     def weaker(self, old: Resource, new: Resource) -> tuple[Any, Any] | None:
@@ -78,39 +84,29 @@ class _Guard:
             UndeterminedError: one of them is not known.
         """
         before, after = old.value(*self.path, default=self.default), new.value(*self.path, default=self.default)
-        return (before, after) if self._rank(after) < self._rank(before) else None
-
-    def _rank(self, value: Any) -> float:
-        return float(value or 0) if self.order is None else self.order.get(value, -1)
+        less = after < before if self.safe is None else after != self.safe and before == self.safe
+        return (before, after) if less else None
 
 
-_ON: Final = {False: 0, True: 1}
-_OFF: Final = {True: 0, False: 1}
 _RETENTION: Final = ("rule", "defaultRetention")
 _GUARDS: Final[Mapping[str, tuple[_Guard, ...]]] = {
-    **{
-        one.type: (_Guard((one.switch,), _ON if one.safe else _OFF, one.default),)
-        for one in STATEFUL.values()
-        if one.switch
-    },
+    **{one.type: (_Guard((one.switch,), one.safe, one.default),) for one in STATEFUL.values() if one.switch},
     "aws:rds/instance:Instance": (
-        _Guard(("deletionProtection",), _ON, False),
-        _Guard(("skipFinalSnapshot",), _OFF, False),
-        _Guard(("deleteAutomatedBackups",), _OFF, True),
-        _Guard(("backupRetentionPeriod",)),
+        _Guard(("deletionProtection",), safe=True),
+        _Guard(("skipFinalSnapshot",), safe=False, default=False),
+        _Guard(("deleteAutomatedBackups",), safe=False),
+        _Guard(("backupRetentionPeriod",), default=0),
     ),
     "aws:dynamodb/table:Table": (
-        _Guard(("deletionProtectionEnabled",), _ON, False),
-        _Guard(("pointInTimeRecovery", "enabled"), _ON, False),
+        _Guard(("deletionProtectionEnabled",), safe=True),
+        _Guard(("pointInTimeRecovery", "enabled"), safe=True),
     ),
     "aws:kms/key:Key": (_Guard(("deletionWindowInDays",), default=30),),
-    "aws:s3/bucketVersioning:BucketVersioning": (
-        _Guard(("versioningConfiguration", "status"), {"Suspended": 0, "Enabled": 1}),
-    ),
+    "aws:s3/bucketVersioning:BucketVersioning": (_Guard(("versioningConfiguration", "status"), safe="Enabled"),),
     "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration": (
-        _Guard((*_RETENTION, "mode"), {"GOVERNANCE": 0, "COMPLIANCE": 1}),
-        _Guard((*_RETENTION, "days")),
-        _Guard((*_RETENTION, "years")),
+        _Guard((*_RETENTION, "mode"), safe="COMPLIANCE"),
+        _Guard((*_RETENTION, "days"), default=0),
+        _Guard((*_RETENTION, "years"), default=0),
     ),
 }
 _CONFIGURATIONS: Final = tuple(name for name in _GUARDS if name not in STATEFUL)

@@ -13,9 +13,8 @@ from policies.rule import PRODUCTION_ONLY, Answer, Problem, World, resource_rule
 GRADUAL: Final = ("canary", "blue-green", "shadow")
 FIRST_SHARE: Final = 25
 """Per cent of the traffic that a canary may get at first."""
-BAKE_MINUTES: Final[Mapping[EnvironmentKind, float]] = {"prod": 10, "staging": 5, "dev": 0, "local": 0}
-USUAL_BAKE: Final = 10
-"""Minutes that the rollout controller takes where a gradual strategy states none."""
+BAKE_MINUTES: Final[Mapping[EnvironmentKind, float]] = {"prod": 10, "staging": 5}
+"""Minutes that the version before stays warm, at least; the controller takes ten where a strategy states none."""
 LAXEST: Final[Mapping[tuple[str, str], float]] = {
     ("limits", "failureRate"): 0.05,
     ("limits", "toleratedRate"): 0.01,
@@ -54,9 +53,11 @@ def release_gradual(release: Resource, world: World) -> Iterator[Answer]:
         )
         return
     steps = strategy.get("steps") or ()
-    if kind == "canary" and steps and steps[0].get("weight", 0) > FIRST_SHARE:
+    opening: Mapping[str, Any] = next(iter(steps), {})
+    first = opening.get("weight") or FIRST_SHARE
+    if kind == "canary" and first > FIRST_SHARE:
         yield Problem(
-            f"the first step gives the candidate {steps[0]['weight']} % of the traffic, {FIRST_SHARE} % at most",
+            f"the first step gives the candidate {first} % of the traffic, {FIRST_SHARE} % at most",
             path="strategy.steps[0].weight",
             setting=f"{key}.steps",
         )
@@ -67,8 +68,8 @@ def release_gradual(release: Resource, world: World) -> Iterator[Answer]:
                 path=f"strategy.steps[{index}]",
                 setting=f"{key}.steps",
             )
-    bake, least = strategy.get("bakeMinutes", USUAL_BAKE), BAKE_MINUTES[world.facts.environment]
-    if strategy.get("then") != "stop" and bake < least:
+    bake, least = strategy.get("bakeMinutes"), BAKE_MINUTES.get(world.facts.environment)
+    if strategy.get("then") != "stop" and bake is not None and least is not None and bake < least:
         yield Problem(
             f"the version before stays warm for {bake} minutes, at least {least:g} are asked for",
             path="strategy.bakeMinutes",

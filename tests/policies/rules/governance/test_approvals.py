@@ -121,3 +121,8 @@ def test_controller_whose_configuration_is_not_known_leaves_it_open() -> None:
     undetermined(approvals_enforced, resource("kubernetes:core/v1:ConfigMap", "control", data=unknown()))
     hidden = resource("kubernetes:core/v1:ConfigMap", "control", data={"control.json": unknown()})
     undetermined(approvals_enforced, hidden, path="data.control.json")
+
+
+def test_every_document_of_a_config_map_is_looked_at() -> None:
+    data = {"a.json": "{}", "b.control.json": json.dumps({"approval": "rule", "signature": "required"})}
+    deny(approvals_enforced, resource("kubernetes:core/v1:ConfigMap", "control", data=data), path="data.b.control.json")

@@ -93,3 +93,27 @@ def test_storage_that_can_be_changed_is_denied(things: list[Resource], says: str
 def test_storage_that_is_not_known_leaves_it_open() -> None:
     undetermined(audit_immutable, trail(unknown()))
     undetermined(audit_immutable, trail(), AUDIT, lock(days=unknown()))
+
+
+def test_every_bucket_of_the_name_and_every_lock_is_looked_at() -> None:
+    twin = resource(AUDIT.type, "twin", bucket="acme-audit", objectLockEnabled=False)
+    on_twin = lock(bucket=twin)
+    deny(audit_immutable, trail(), AUDIT, lock(), twin, on_twin, at=twin, path="objectLockEnabled")
+    second = resource(lock().type, "second", bucket=AUDIT, rule={"defaultRetention": {"mode": "COMPLIANCE", "days": 1}})
+    deny(audit_immutable, trail(), AUDIT, lock(), second, at=second)
+
+
+def test_bucket_of_another_name_is_no_storage_of_records() -> None:
+    admit(audit_immutable, trail(), AUDIT, lock(), resource(AUDIT.type, "other", bucket="acme-other"))
+
+
+def test_a_year_has_365_days() -> None:
+    admit(audit_immutable, trail(), AUDIT, lock(years=1), settings={"aws.governance.auditDays": 365})
+    deny(
+        audit_immutable, trail(), AUDIT, lock(years=1), settings={"aws.governance.auditDays": 366}, says="for 365 days"
+    )
+
+
+def test_records_of_dev_are_locked_for_a_day() -> None:
+    admit(audit_immutable, trail(), AUDIT, lock("GOVERNANCE", days=1), environment="dev")
+    deny(audit_immutable, trail(), AUDIT, lock("GOVERNANCE", days=0), environment="dev")

@@ -50,3 +50,21 @@ def test_replicas_without_a_configuration_of_capture_are_denied() -> None:
 
 def test_capture_that_is_not_known_leaves_it_open() -> None:
     undetermined(capture_on, service(document=unknown()))
+
+
+def test_every_group_of_workers_is_looked_at() -> None:
+    def groups(*captures: Any) -> Resource:
+        specifications = [
+            {
+                "groupName": f"g{index}",
+                "template": {"metadata": {"annotations": {"mlops/serving.json": json.dumps(capture)}}},
+            }
+            for index, capture in enumerate(captures)
+        ]
+        spec = {"rayClusterConfig": {"workerGroupSpecs": specifications}}
+        return resource("kubernetes:ray.io/v1:RayService", "inference", spec=spec)
+
+    bad = {"capture": GOOD | {"enabled": False}}
+    deny(capture_on, groups({"capture": GOOD}, bad), says="g1")
+    deny(capture_on, groups(bad, bad), times=2)
+    deny(capture_on, groups({}, bad), times=2)

@@ -154,3 +154,60 @@ def test_version_before_that_cannot_be_read_is_denied() -> None:
 
 def test_version_before_that_is_not_known_leaves_it_open() -> None:
     undetermined(release_no_worse, release(previous=unknown()), path="previous")
+
+
+@pytest.mark.parametrize("family", ["quality", "baseline", "robustness", "latency"])
+def test_each_family_of_checks_is_asked_for(family: str) -> None:
+    judged = tuple(one for one in checks() if one.family != family)
+    deny(release_evaluated, release(manifest(judged=judged)), says=f"no check of {family}")
+
+
+def with_shadow(first: Any, second: Any) -> Any:
+    return release(first, shadows=[{"version": "3", "manifest": second}])
+
+
+def test_every_version_that_a_release_brings_is_looked_at() -> None:
+    unfair = checks(**{"selectionRatio by group": 0.7})
+    broken = manifest() | {"evaluation": None}
+    deny(release_evaluated, with_shadow(broken, manifest("3") | {"evaluation": None}), times=2)
+    deny(release_fair, with_shadow(manifest(judged=unfair), manifest("3", judged=unfair)), times=2)
+    deny(release_fair, with_shadow(broken, manifest("3", judged=unfair)), says="version 3")
+    deny(release_lineage, with_shadow(manifest() | {"run": None}, manifest("3") | {"run": None}), times=2)
+    bare = with_shadow(manifest(), manifest("3") | {"evaluation": None})
+    bare = replace(bare, inputs={**bare.inputs, "manifest": None})
+    deny(release_evaluated, bare, says="version 3")
+
+
+def test_every_check_of_fairness_is_looked_at() -> None:
+    second = ev.check("fairness", "truePositiveDifference by group", 0.3, "at-most", 0.1)
+    deny(release_fair, release(manifest(judged=(*checks(), second))), says="truePositiveDifference by group is 0.3")
+
+
+def test_question_says_what_was_compared_with() -> None:
+    assert "compared with (sha256:" in defer(release_no_worse, release(previous=OLD), check="serving-version")[0].text
+    assert "compared" not in defer(release_no_worse, release(), check="serving-version")[0].text
+
+
+def test_check_that_is_gone_does_not_hide_one_that_is_worse() -> None:
+    def judged(brier: float) -> Any:
+        return (*checks(), ev.check("quality", "brier", brier, "at-most", 0.5))
+
+    old = manifest("1", judged=judged(0.1))
+    deny(release_no_worse, update(manifest(judged=judged(0.2)[1:]), old), times=2)
+
+
+def test_loss_within_the_room_is_admitted_in_both_directions() -> None:
+    def judged(brier: float) -> Any:
+        return (*checks(), ev.check("quality", "brier", brier, "at-most", 0.5))
+
+    admit(release_no_worse, update(manifest(judged=judged(0.1015)), manifest("1", judged=judged(0.1))))
+
+
+def test_equal_metrics_without_any_error_are_no_loss() -> None:
+    admit(release_no_worse, update(manifest(error=0.0), manifest("1", error=0.0)))
+
+
+def test_one_estimate_without_an_error_falls_back_to_the_share() -> None:
+    deny(release_no_worse, update(manifest(judged=checks(rocAuc=0.78), error=None), OLD), says="allowed is 0.016")
+    old = manifest("1", error=None)
+    deny(release_no_worse, update(manifest(judged=checks(rocAuc=0.78)), old), says="allowed is 0.016")

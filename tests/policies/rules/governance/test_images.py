@@ -64,6 +64,7 @@ def test_chart_that_states_no_image_or_an_own_one_is_admitted() -> None:
     admit(chart_image_by_digest, chart(image=f"{OWN}@{DIGEST}"), **FACTS)
     admit(chart_image_by_digest, chart(image={"repository": OWN, "digest": DIGEST}), **FACTS)
     admit(chart_image_by_digest, chart(image={"pullPolicy": "Always"}), **FACTS)
+    admit(chart_image_by_digest, chart(containers=[{"image": f"{OWN}@{DIGEST}", "env": unknown()}]), **FACTS)
 
 
 @pytest.mark.parametrize(
@@ -93,3 +94,28 @@ def test_chart_that_states_another_image_is_denied(values: Any, path: str) -> No
 )
 def test_chart_whose_image_is_not_known_leaves_it_open(values: Any) -> None:
     undetermined(chart_image_by_digest, chart(**values), **FACTS)
+
+
+def test_every_group_of_pods_and_every_value_is_looked_at() -> None:
+    def pods(image: str) -> dict[str, Any]:
+        return {"template": {"spec": {"containers": [{"name": "one", "image": image}]}}}
+
+    workers = [pods(f"{OWN}:1") | {"groupName": "general"}]
+    config = {"headGroupSpec": pods(f"{OWN}@{DIGEST}"), "workerGroupSpecs": workers}
+    ray = resource("kubernetes:ray.io/v1:RayService", "ray", spec={"rayClusterConfig": config})
+    deny(
+        image_by_digest,
+        ray,
+        path="spec.rayClusterConfig.workerGroupSpecs[0].template.spec.containers[0].image",
+        **FACTS,
+    )
+    good, bad = f"{OWN}@{DIGEST}", "ghcr.io/x:1"
+    deny(chart_image_by_digest, chart(a={"image": good}, b={"image": bad}), path="values.b.image", **FACTS)
+    containers = [{"image": good}, {"image": bad}]
+    deny(chart_image_by_digest, chart(containers=containers), path="values.containers[1].image", **FACTS)
+
+
+@pytest.mark.parametrize("missing", ["aws.accountId", "aws.region"])
+def test_registry_needs_account_and_region(missing: str) -> None:
+    settings = {name: value for name, value in SETTINGS.items() if name != missing}
+    deny(image_by_digest, server(f"{OWN}@{DIGEST}"), settings=settings, client="acme", says="no account and region")

@@ -140,3 +140,12 @@ def test_namespace_whose_labels_are_not_known_leaves_it_open() -> None:
 )
 def test_label_has_only_what_kubernetes_takes(value: str, expected: str) -> None:
     assert label_value(value) == expected
+
+
+def test_every_kind_that_a_template_starts_is_looked_at() -> None:
+    deny(nodes_tagged, template("network-interface"), times=2, path="tagSpecifications", **FACTS)
+    second = template("instance", "volume")
+    stated = [dict(one) for one in second.inputs["tagSpecifications"]]
+    stated[1]["tags"] = {}
+    changed = resource(second.type, "system", tagSpecifications=stated)
+    deny(nodes_tagged, changed, path="tagSpecifications[1].tags", **FACTS)

@@ -86,3 +86,12 @@ def test_alarm_that_nobody_hears_is_denied() -> None:
 def test_alarm_whose_actions_are_not_known_leaves_it_open() -> None:
     undetermined(alarm_heard, alarm([TOPIC], actionsEnabled=unknown()), TOPIC, MAIL, path="actionsEnabled")
     undetermined(alarm_heard, alarm(unknown()), TOPIC, MAIL, path="alarmActions")
+
+
+def test_every_rule_of_prometheus_and_every_database_is_looked_at() -> None:
+    first, second = map(alert, ALERTS[:3]), map(alert, ALERTS[3:])
+    admit(alerts_exist, SERVICE, rules(*first), resource(rules().type, "more", spec=rules(*second).inputs["spec"]))
+    broken = [alert(one) for one in ALERTS[1:-1]] + [alert(ALERTS[-1], expr="")]
+    deny(alerts_exist, SERVICE, rules(*broken), times=2)
+    other = resource(DATABASE.type, "other", identifier="other")
+    deny(database_alarms_exist, DATABASE, other, *map(watching, METRICS), at=other, times=3)

@@ -136,3 +136,52 @@ def test_images_that_expire_are_denied() -> None:
 
 def test_images_that_are_kept_for_an_unknown_while_leave_it_open() -> None:
     undetermined(image_kept, resource("aws:ecr/lifecyclePolicy:LifecyclePolicy", "serving", policy=unknown()))
+
+
+def test_database_of_any_environment_keeps_a_week_and_its_last_snapshot_unless_told() -> None:
+    admit(database_backed_up, database(backupRetentionPeriod=7), environment="local")
+    deny(database_backed_up, database(backupRetentionPeriod=6), environment="local")
+    admit(database_backed_up, database(skipFinalSnapshot=None))
+
+
+def test_every_server_container_and_bucket_is_looked_at() -> None:
+    other = resource("kubernetes:apps/v1:Deployment", "other", spec=registry("s3://elsewhere/a").inputs["spec"])
+    deny(artifact_retained, registry(), other, MODELS, versioning(), says="elsewhere")
+    bare = resource("kubernetes:apps/v1:Deployment", "bare", spec={"template": {"spec": {"containers": []}}})
+    deny(artifact_retained, bare, registry("/var"), MODELS, versioning(), says="names no bucket")
+    two = registry("/one").inputs["spec"]["template"]["spec"]["containers"][0]
+    sidecar = {"name": "first", "env": []}
+    spec = {"template": {"spec": {"containers": [sidecar, two]}}}
+    deny(artifact_retained, resource("kubernetes:apps/v1:Deployment", "two", spec=spec), says="names no bucket")
+
+
+def test_each_bucket_of_the_name_and_each_rule_is_looked_at() -> None:
+    twin = resource("aws:s3/bucket:Bucket", "twin", bucket="acme-models")
+    on_twin = versioning("Suspended", bucket=twin)
+    deny(artifact_retained, registry(), MODELS, versioning(), twin, on_twin, path="versioningConfiguration.status")
+    kind = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
+    rules = [{"status": "Disabled"}, {"status": "Enabled", **expiry(30)}, {"status": "Enabled", **expiry(29)}]
+    several = resource(kind, "models", bucket=MODELS, rules=rules)
+    path = "rules[2].noncurrentVersionExpiration.noncurrentDays"
+    deny(artifact_retained, registry(), MODELS, versioning(), several, path=path)
+    deny(artifact_retained, registry(), MODELS, versioning(), lifecycle(), several, path=path)
+
+
+def test_bucket_without_versioning_is_the_place() -> None:
+    deny(artifact_retained, registry(), MODELS, at=MODELS, path="")
+
+
+def test_address_that_names_no_bucket_does_not_hide_the_next() -> None:
+    other = resource("kubernetes:apps/v1:Deployment", "other", spec=registry("/var").inputs["spec"])
+    deny(artifact_retained, registry("/tmp/x"), other, says="names no bucket", times=2)
+
+
+def test_each_rule_of_a_repository_is_looked_at() -> None:
+    stated = [
+        {"selection": {"tagStatus": "untagged", "countType": "sinceImagePushed", "countNumber": 1}},
+        {"selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 3}},
+    ]
+    policy = json.dumps({"rules": stated})
+    deny(
+        image_kept, resource("aws:ecr/lifecyclePolicy:LifecyclePolicy", "serving", policy=policy), says="only 3 images"
+    )

@@ -81,3 +81,18 @@ def test_what_a_step_does_is_always_known() -> None:
     reads_nothing_unknown(
         last_version_kept, step("replace", release(OLD), release()), why="it reads the operation and the old model only"
     )
+
+
+def test_question_says_what_would_be_right() -> None:
+    assert ", or sha256:" in defer(previous_version, release(previous=OLD), check="serving-version")[0].text
+    assert "there is nothing before it" in defer(previous_version, release(), check="serving-version")[0].text
+    assert defer(previous_version, bare(), check="serving-version")[0].check.get("digest") is None
+    assert defer(previous_version, release(), check="serving-version")[0].check["digest"] == manifest()["digest"]
+
+
+def test_quarantine_of_one_does_not_hide_that_of_a_shadow() -> None:
+    with_shadow = release(shadows=[{"version": "3", "manifest": manifest("3")}])
+    listed = {"gates.quarantined": [manifest()["digest"], manifest("3")["digest"]]}
+    deny(not_quarantined, with_shadow, settings=listed, times=2)
+    unnamed = Resource(urn=with_shadow.urn, type=with_shadow.type, inputs={**with_shadow.inputs, "manifest": None})
+    deny(not_quarantined, unnamed, settings=listed, path="shadows[0].manifest.digest")

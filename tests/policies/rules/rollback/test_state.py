@@ -108,3 +108,43 @@ def test_protection_that_is_not_known_leaves_it_open() -> None:
     undetermined(
         protection_kept, change(TABLE, {}, {"deletionProtectionEnabled": unknown()}), path="deletionProtectionEnabled"
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "guard", "value"),
+    [
+        (DATABASE, "deletionProtection", False),
+        (DATABASE, "deleteAutomatedBackups", True),
+        (DATABASE, "backupRetentionPeriod", 0),
+        (TABLE, "deletionProtectionEnabled", False),
+        (BUCKET, "forceDestroy", False),
+        ("aws:kms/key:Key", "deletionWindowInDays", 30),
+    ],
+)
+def test_what_is_not_stated_is_what_the_service_takes(kind: str, guard: str, value: Any) -> None:
+    admit(protection_kept, change(kind, {}, {guard: value}))
+    admit(protection_kept, change(kind, {guard: value}, {}))
+
+
+def test_term_that_is_not_stated_is_none() -> None:
+    bare = {"rule": {"defaultRetention": {"mode": "COMPLIANCE"}}}
+    for term in ("days", "years"):
+        zero = {"rule": {"defaultRetention": {"mode": "COMPLIANCE", term: 0}}}
+        admit(protection_kept, change(LOCK, bare, zero))
+        admit(protection_kept, change(LOCK, zero, bare))
+
+
+def test_final_snapshot_is_made_unless_it_is_skipped() -> None:
+    deny(protection_kept, change(DATABASE, {}, {"skipFinalSnapshot": True}), says="from false to true")
+    admit(protection_kept, change(DATABASE, {"skipFinalSnapshot": True}, {}))
+
+
+def test_value_that_is_gone_is_called_nothing() -> None:
+    enabled = {"pointInTimeRecovery": {"enabled": True}}
+    deny(protection_kept, change(TABLE, enabled, {}), says="goes from true to nothing")
+
+
+def test_first_of_several_causes_is_the_place() -> None:
+    old, new = held(BUCKET), held(BUCKET)
+    found = deny(state_kept, step("replace", old, new, replaces=["bucket", "region"]), path="bucket")
+    assert "bucket, region" in found[0].text

@@ -91,3 +91,22 @@ def test_less_evidence_is_denied(section: str, name: str) -> None:
 def test_rollback_that_waits_for_a_person_is_denied() -> None:
     deny(release_watched, by(CANARY | {"after": {"action": "alert"}}), path="strategy.after.action")
     deny(release_watched, by(CANARY, wait=False), path="wait", setting="inference.rollout.wait")
+
+
+def test_bounds_are_these() -> None:
+    assert LAXEST == {
+        ("limits", "failureRate"): 0.05, ("limits", "toleratedRate"): 0.01, ("limits", "toleratedRatio"): 2.0,
+        ("limits", "latencyRatio"): 2.0, ("limits", "wrongRatio"): 1.25, ("after", "failureRatio"): 3.0,
+        ("after", "latencyRatio"): 3.0, ("after", "qualityDrop"): 0.15, ("deadlines", "silence"): 60.0,
+        ("deadlines", "absent"): 1800.0,
+    }  # fmt: skip
+    assert LEAST == {("evidence", "requests"): 50, ("evidence", "smoke"): 10}
+
+
+def test_every_step_is_looked_at() -> None:
+    steps = [{"weight": 5, "minutes": 5}, {"weight": 50}]
+    deny(release_gradual, by(CANARY | {"steps": steps}), path="strategy.steps[1]", says="step 2 ends at once")
+
+
+def test_other_environments_bake_as_they_like() -> None:
+    admit(release_gradual, by(CANARY | {"bakeMinutes": 0}), environment="dev")

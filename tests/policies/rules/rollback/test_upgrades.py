@@ -86,3 +86,13 @@ def test_stack_that_serves_nothing_needs_no_operator() -> None:
 
 def test_feature_gates_that_are_not_known_leave_it_open() -> None:
     undetermined(ray_operator_can, service(), operator(unknown()))
+
+
+def test_each_number_names_its_setting() -> None:
+    deny(ray_upgrade_incremental, service(intervalSeconds=9), setting="aws.inference.upgradeSeconds")
+    deny(ray_upgrade_incremental, service(stepSizePercent=0), setting="aws.inference.upgradeStep")
+
+
+def test_every_operator_is_looked_at() -> None:
+    other = resource("kubernetes:helm.sh/v3:Release", "second", chart="oci://x/kuberay-operator", values={})
+    deny(ray_operator_can, service(), operator(GATE), other, at=other)
