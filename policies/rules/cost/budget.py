@@ -153,6 +153,6 @@ def _usd(amount: Any) -> str:
 
 
 def _dearest(found: Estimate, *, worst: bool) -> str:
-    by = found.by_resource
-    order = sorted(by, key=lambda urn: -(by[urn].worst if worst else by[urn].expected))[:_DEAREST]
-    return ", ".join(f"{name_of(urn)} {_usd(by[urn].worst if worst else by[urn].expected)}" for urn in order)
+    amounts = {urn: one.worst if worst else one.expected for urn, one in found.by_resource.items()}
+    order = sorted(amounts, key=lambda urn: -amounts[urn])[:_DEAREST]
+    return ", ".join(f"{name_of(urn)} {_usd(amounts[urn])}" for urn in order)
