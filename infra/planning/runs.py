@@ -115,7 +115,8 @@ class Program:
         if document is None or "steps" not in document or done.errors or (done.code and pack is None):
             raise PlanError("; ".join(done.errors) or f"the engine ended with {done.code} and printed no plan")
         if evaluation is None and pack is not None:
-            return Preview(document, None, [done.complaint or "the policy pack told no result"])
+            why = done.complaint or f"the policy pack told no result, and the engine ended with {done.code}"
+            return Preview(document, None, [why])
         return Preview(document, evaluation)
 
     def restore(self, state: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -70,7 +71,8 @@ def _reviewed(folder: Path, *stacks: str) -> tuple[Review, StackReview]:
 
 
 def test_one_setting_shows_as_one_update(head: Path) -> None:
-    _edit(head, f"stacks/Pulumi.{STACK}.yaml", "budgetUsd: ", "budgetUsd: 1")
+    file = head / "stacks" / f"Pulumi.{STACK}.yaml"
+    file.write_text(re.sub(r"budgetUsd: (\d+)", lambda stated: f"budgetUsd: {int(stated[1]) + 1}", file.read_text()))
     found, stack = _reviewed(head)
     assert STACK not in found.untouched
     assert {"local", "prod"} <= set(found.untouched)
