@@ -12,14 +12,6 @@ from policies.rule import EVERYWHERE_ON_AWS, Answer, Problem, World, resource_ru
 CLUSTER = "aws:eks/cluster:Cluster"
 _SWITCHES: Mapping[str, tuple[tuple[str, ...], object, object]] = {
     # type: (path, what it is when it is not stated, what makes it public)
-    "aws:rds/instance:Instance": (("publiclyAccessible",), False, True),
-    "aws:rds/clusterInstance:ClusterInstance": (("publiclyAccessible",), False, True),
-    "aws:docdb/clusterInstance:ClusterInstance": (("publiclyAccessible",), False, True),
-    "aws:neptune/clusterInstance:ClusterInstance": (("publiclyAccessible",), False, True),
-    "aws:redshift/cluster:Cluster": (("publiclyAccessible",), False, True),
-    "aws:redshiftserverless/workgroup:Workgroup": (("publiclyAccessible",), False, True),
-    "aws:dms/replicationInstance:ReplicationInstance": (("publiclyAccessible",), False, True),
-    "aws:mq/broker:Broker": (("publiclyAccessible",), False, True),
     "aws:ec2/instance:Instance": (("associatePublicIpAddress",), False, True),
     "aws:ec2/subnet:Subnet": (("mapPublicIpOnLaunch",), False, True),
     "aws:ec2/subnet:Subnet ipv6": (("assignIpv6AddressOnCreation",), False, True),
@@ -30,7 +22,17 @@ _SWITCHES: Mapping[str, tuple[tuple[str, ...], object, object]] = {
         ("brokerNodeGroupInfo", "connectivityInfo", "publicAccess", "type"), "DISABLED", "SERVICE_PROVIDED_EIPS",
     ),
 }  # fmt: skip
-_DATABASES = tuple(kind for kind, (path, *_) in _SWITCHES.items() if path == ("publiclyAccessible",))
+_DATABASES = (
+    "aws:rds/instance:Instance",
+    "aws:rds/clusterInstance:ClusterInstance",
+    "aws:docdb/clusterInstance:ClusterInstance",
+    "aws:neptune/clusterInstance:ClusterInstance",
+    "aws:redshift/cluster:Cluster",
+    "aws:redshiftserverless/workgroup:Workgroup",
+    "aws:dms/replicationInstance:ReplicationInstance",
+    "aws:mq/broker:Broker",
+)
+"""Kinds that have the switch `publiclyAccessible`."""
 _WIDEST = {4: 8, 6: 16}
 """Shortest prefix of addresses that counts as named."""
 _BALANCERS = (
@@ -96,7 +98,7 @@ def cluster_endpoint_private(cluster: Resource, world: World) -> Iterator[Answer
     why="The platform has one door to the outside, its gateway; every other one is watched by nobody.",
     fix="place it in private subnets and reach it by the gateway or by an endpoint of the network",
     references=("AWS FSBP EC2.9", "AWS FSBP EC2.15", "AWS FSBP Lambda.1", "AWS FSBP SageMaker.1"),
-    types=tuple({one.partition(" ")[0]: None for one in _SWITCHES if one not in _DATABASES}),
+    types=tuple({one.partition(" ")[0]: None for one in _SWITCHES}),
     levels=EVERYWHERE_ON_AWS,
 )
 def endpoint_not_public(resource: Resource, world: World) -> Iterator[Answer]:

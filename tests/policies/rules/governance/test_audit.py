@@ -117,3 +117,9 @@ def test_a_year_has_365_days() -> None:
 def test_records_of_dev_are_locked_for_a_day() -> None:
     admit(audit_immutable, trail(), AUDIT, lock("GOVERNANCE", days=1), environment="dev")
     deny(audit_immutable, trail(), AUDIT, lock("GOVERNANCE", days=0), environment="dev")
+
+
+def test_trail_that_names_no_bucket_is_denied_whatever_buckets_there_are() -> None:
+    nameless = resource("aws:s3/bucket:Bucket", "nameless", bucket="", objectLockEnabled=True)
+    for bucket in (None, ""):
+        deny(audit_immutable, trail(bucket), nameless, AUDIT, lock(), says="not in this stack")

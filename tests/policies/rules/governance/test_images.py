@@ -119,3 +119,14 @@ def test_every_group_of_pods_and_every_value_is_looked_at() -> None:
 def test_registry_needs_account_and_region(missing: str) -> None:
     settings = {name: value for name, value in SETTINGS.items() if name != missing}
     deny(image_by_digest, server(f"{OWN}@{DIGEST}"), settings=settings, client="acme", says="no account and region")
+
+
+def test_settings_that_name_half_of_a_registry_deny() -> None:
+    for name in ("aws.accountId", "aws.region"):
+        half = {"environment": "prod", name: SETTINGS[name]}
+        deny(image_by_digest, server(f"{OWN}@{DIGEST}"), settings=half, says="no account and region")
+
+
+def test_containers_of_a_chart_that_are_not_known_leave_it_open() -> None:
+    undetermined(chart_image_by_digest, chart(containers=[unknown()]), **FACTS)
+    admit(chart_image_by_digest, chart(containers=[{"image": f"{OWN}@{DIGEST}"}]), **FACTS)

@@ -185,3 +185,13 @@ def test_each_rule_of_a_repository_is_looked_at() -> None:
     deny(
         image_kept, resource("aws:ecr/lifecyclePolicy:LifecyclePolicy", "serving", policy=policy), says="only 3 images"
     )
+
+
+def test_last_snapshot_is_made_unless_it_is_skipped() -> None:
+    admit(database_backed_up, database(skipFinalSnapshot=None))
+
+
+def test_versioning_that_is_off_is_named_where_it_stands() -> None:
+    off = versioning("Suspended")
+    deny(artifact_retained, registry(), MODELS, off, at=off, path="versioningConfiguration.status")
+    deny(artifact_retained, registry(), MODELS, at=MODELS, path="")

@@ -96,3 +96,11 @@ def test_quarantine_of_one_does_not_hide_that_of_a_shadow() -> None:
     deny(not_quarantined, with_shadow, settings=listed, times=2)
     unnamed = Resource(urn=with_shadow.urn, type=with_shadow.type, inputs={**with_shadow.inputs, "manifest": None})
     deny(not_quarantined, unnamed, settings=listed, path="shadows[0].manifest.digest")
+
+
+def test_what_is_asked_of_the_environment_names_both_digests() -> None:
+    (found,) = defer(previous_version, release(previous=OLD), check="serving-version")
+    assert (found.check["digest"], found.check["previous"]) == (manifest()["digest"], OLD["digest"])
+    assert OLD["digest"] in found.text
+    (first,) = defer(previous_version, release(), check="serving-version")
+    assert "serves nothing yet" in first.text

@@ -96,3 +96,8 @@ def test_each_number_names_its_setting() -> None:
 def test_every_operator_is_looked_at() -> None:
     other = resource("kubernetes:helm.sh/v3:Release", "second", chart="oci://x/kuberay-operator", values={})
     deny(ray_operator_can, service(), operator(GATE), other, at=other)
+
+
+def test_number_out_of_range_names_its_own_setting() -> None:
+    deny(ray_upgrade_incremental, service(intervalSeconds=9), setting="aws.inference.upgradeSeconds")
+    deny(ray_upgrade_incremental, service(stepSizePercent=0), setting="aws.inference.upgradeStep")

@@ -14,7 +14,12 @@ from policies.rules.security.endpoints import (
 )
 from policies.testing import admit, deny, resource, undetermined, unknown
 
-DATABASES = ("aws:rds/instance:Instance", "aws:rds/clusterInstance:ClusterInstance", "aws:redshift/cluster:Cluster")
+DATABASES = (
+    "aws:rds/instance:Instance", "aws:rds/clusterInstance:ClusterInstance", "aws:redshift/cluster:Cluster",
+    "aws:docdb/clusterInstance:ClusterInstance", "aws:neptune/clusterInstance:ClusterInstance",
+    "aws:redshiftserverless/workgroup:Workgroup", "aws:dms/replicationInstance:ReplicationInstance",
+    "aws:mq/broker:Broker",
+)  # fmt: skip
 
 
 def cluster(**config: Any) -> Resource:
@@ -98,3 +103,23 @@ def test_search_domains_stand_in_a_network() -> None:
     deny(search_in_network, resource(kind, "logs"), path="vpcOptions.subnetIds")
     deny(search_in_network, resource(kind, "logs", vpcOptions={"subnetIds": []}))
     undetermined(search_in_network, resource(kind, "logs", vpcOptions=unknown()))
+
+
+def test_a_search_domain_whose_subnets_come_from_elsewhere_is_judged_by_what_it_states() -> None:
+    network = resource("aws:ec2/vpc:Vpc", "network")
+    undetermined(
+        search_in_network, resource("aws:opensearch/domain:Domain", "one", vpcOptions={"subnetIds": network}), network
+    )
+
+
+def test_what_is_public_is_said_in_words_of_people() -> None:
+    deny(
+        endpoint_not_public,
+        resource("aws:ec2/instance:Instance", "one", associatePublicIpAddress=True),
+        says="associatePublicIpAddress is on",
+    )
+    deny(
+        endpoint_not_public,
+        resource("aws:lambda/functionUrl:FunctionUrl", "one", authorizationType="NONE"),
+        says="NONE",
+    )

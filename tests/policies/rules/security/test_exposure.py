@@ -112,3 +112,9 @@ def test_charts_switch_on_no_ingress() -> None:
     admit(chart_internal, release(ingress={"enabled": False}))
     admit(chart_internal, release(ingress={"enabled": True, "annotations": {INGRESS: "internal"}}))
     deny(chart_internal, release(ingress={"enabled": True}), path="values.ingress")
+
+
+def test_only_what_is_named_a_service_is_judged_as_one() -> None:
+    kind = "kubernetes:helm.sh/v3:Release"
+    admit(chart_internal, resource(kind, "one", chart="c", values={"storage": {"type": "LoadBalancer"}}))
+    admit(chart_internal, resource(kind, "one", chart="c", values={"service": "web"}))

@@ -158,3 +158,8 @@ def test_there_are_no_users_keys_or_passwords() -> None:
         no_long_lived_keys, resource("aws:iam/userLoginProfile:UserLoginProfile", "anna"), says="UserLoginProfile anna"
     )
     reads_nothing_unknown(no_long_lived_keys, user, why="that there is one is what is wrong, whatever it says")
+
+
+def test_a_policy_of_the_stack_beside_an_unknown_one_leaves_it_open() -> None:
+    policy, elsewhere = resource("aws:iam/policy:Policy", "mine"), resource("pulumi:pulumi:StackReference", "other")
+    undetermined(no_administrator, policy, elsewhere, resource(ROLE, "one", managedPolicyArns=[policy, elsewhere]))

@@ -141,3 +141,10 @@ def test_containers_cannot_write_to_their_image() -> None:
     where = "spec.template.spec.containers[0].securityContext.readOnlyRootFilesystem"
     deny(root_filesystem_read_only, deployment(without("readOnlyRootFilesystem")), path=where)
     undetermined(root_filesystem_read_only, deployment({**CONFINED, "readOnlyRootFilesystem": unknown()}))
+
+
+def test_a_head_that_does_not_scale_its_workers_has_no_container_for_that() -> None:
+    pod = {"spec": {"containers": [{"name": "head", "securityContext": CONFINED}]}}
+    cluster = {"headGroupSpec": {"template": pod}}
+    inputs = {"metadata": {"namespace": "serving"}, "spec": {"rayClusterConfig": cluster}}
+    admit(pods_confined, resource("kubernetes:ray.io/v1:RayService", "inference", inputs))

@@ -101,3 +101,34 @@ def test_a_secret_of_kubernetes_is_marked() -> None:
 def test_it_cannot_be_kept_from_telling() -> None:
     why = "a value that the preview does not know does not stand in the program's text"
     reads_nothing_unknown(no_plain_secret, anything(note="plain"), why=why)
+
+
+def test_what_looks_random_is_long_and_holds_letters_and_digits() -> None:
+    deny(no_plain_secret, anything(token="a1b2c3d4e5f6g7h8"), path="token")
+    for harmless in ("a1b2c3d4e5f6g7h", "abcdefghijklmnopqr", "31415926535897932384"):
+        admit(no_plain_secret, anything(token=harmless))
+
+
+def test_text_of_eight_signs_each_as_often_is_not_random_enough() -> None:
+    admit(no_plain_secret, anything(token="abcd1234abcd1234"))
+
+
+def test_text_inside_texts_is_read_twice_and_no_deeper() -> None:
+    once = json.dumps({"password": "hunter2"})
+    twice = json.dumps({"inner": once})
+    deny(no_plain_secret, anything(document=twice), says="password")
+    admit(no_plain_secret, anything(document=json.dumps({"outer": twice})))
+
+
+def test_text_longer_than_the_most_is_not_parsed_and_one_of_that_length_is() -> None:
+    def text(length: int) -> str:
+        short = json.dumps({"password": "hunter2", "fill": ""})
+        return json.dumps({"password": "hunter2", "fill": "x" * (length - len(short))})
+
+    assert len(text(100_000)) == 100_000
+    deny(no_plain_secret, anything(document=text(100_000)), says="password")
+    admit(no_plain_secret, anything(document=text(100_001)))
+
+
+def test_start_script_that_is_no_base64_is_left_alone() -> None:
+    admit(no_plain_secret, anything(userData="#!/bin/sh"))

@@ -66,3 +66,15 @@ def test_the_default_group_of_a_network_is_closed() -> None:
         open_one = resource(DEFAULT, "default", {path: [{"protocol": "-1"}]}, vpcId=network)
         deny(default_group_closed, network, open_one, at=open_one, path=path, says="1 ")
     undetermined(default_group_closed, network, resource(DEFAULT, "default", vpcId=network, egress=unknown()))
+
+
+def test_ports_are_told_as_they_are_stated() -> None:
+    def rule(**ports: object) -> object:
+        return resource(RULE, "web", {"type": "ingress", "cidrBlocks": ["0.0.0.0/0"], **ports})
+
+    deny(group_not_wide_open, rule(protocol="-1", fromPort=1, toPort=2), says="every port")  # type: ignore[arg-type]
+    deny(group_not_wide_open, rule(protocol="tcp"), says="every port")  # type: ignore[arg-type]
+
+
+def test_half_a_host_address_is_a_network() -> None:
+    admit(group_not_wide_open, resource(INGRESS, "one", cidrIpv4="10.22.0.7/16", fromPort=1, toPort=1))

@@ -145,3 +145,11 @@ def test_gateways_and_ingresses_speak_tls() -> None:
     admit(gateway_encrypted, resource(ingress, "web", spec={"tls": [{"secretName": "web-tls"}]}))
     deny(gateway_encrypted, resource(ingress, "web", spec={}), path="spec.tls")
     undetermined(gateway_encrypted, resource(ingress, "web", spec={"tls": unknown()}))
+
+
+@pytest.mark.parametrize("kind", ["aws:opensearch/domain:Domain", "aws:elasticsearch/domain:Domain"])
+def test_search_domains_speak_tls_to_callers_and_among_themselves(kind: str) -> None:
+    good = {"domainEndpointOptions": {"enforceHttps": True}, "nodeToNodeEncryption": {"enabled": True}}
+    admit(transport_encrypted, resource(kind, "one", good))
+    for part, switch in (("domainEndpointOptions", "enforceHttps"), ("nodeToNodeEncryption", "enabled")):
+        deny(transport_encrypted, resource(kind, "one", {**good, part: {switch: False}}), path=f"{part}.{switch}")
