@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
-from typing import Any
 
 from policies.plan import Resource
 from policies.rule import EVERYWHERE_ON_AWS, Answer, Problem, World, resource_rule
@@ -105,7 +104,7 @@ def endpoint_not_public(resource: Resource, world: World) -> Iterator[Answer]:
     """Look at the switches of its type."""
     for kind, (path, default, public) in _SWITCHES.items():
         if kind.partition(" ")[0] == resource.type and (found := resource.value(*path, default=default)) == public:
-            yield Problem(f"{path[-1]} is {_said(found)}", path=".".join(path))
+            yield Problem(f"{path[-1]} is {found}; allowed: anything else", path=".".join(path))
 
 
 @resource_rule(
@@ -140,7 +139,3 @@ def search_in_network(domain: Resource, world: World) -> Iterator[Answer]:
         return
     if not domain.items(*path):
         yield Problem("it has no vpcOptions.subnetIds: its endpoint is public", path="vpcOptions.subnetIds")
-
-
-def _said(value: Any) -> str:
-    return "on" if value is True else str(value)

@@ -138,7 +138,7 @@ def _inside(name: str, text: str) -> Any:
             return None
     if name.lower() in ("userdata", "userdatabase64"):
         try:
-            return base64.b64decode(text, validate=True).decode()
+            return base64.b64decode(text).decode()
         except (binascii.Error, ValueError):
             return None
     return None

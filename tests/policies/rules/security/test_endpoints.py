@@ -38,11 +38,13 @@ def test_the_endpoint_of_the_cluster_is_private() -> None:
     admit(cluster_endpoint_private, cluster(endpointPublicAccess=False))
     undetermined(cluster_endpoint_private, cluster(endpointPublicAccess=unknown()))
     closed = resource("aws:eks/cluster:Cluster", "cluster", vpcConfig={"endpointPublicAccess": False})
+    off = cluster(endpointPublicAccess=False, endpointPrivateAccess=False)
+    deny(cluster_endpoint_private, off, path="vpcConfig.endpointPrivateAccess")
     deny(cluster_endpoint_private, closed, says="endpointPrivateAccess is off")
 
 
 def test_a_public_endpoint_of_the_cluster_is_for_named_networks_and_not_in_prod() -> None:
-    named = cluster(endpointPublicAccess=True, publicAccessCidrs=["192.0.2.0/24", "10.0.0.0/8", "2001:db8::/32"])
+    named = cluster(endpointPublicAccess=True, publicAccessCidrs=["192.0.2.7/24", "10.0.0.0/8", "2001:db8::/32"])
     admit(cluster_endpoint_private, named, environment="dev")
     setting = "aws.kubernetes.publicCidrs"
     deny(cluster_endpoint_private, named, says="public endpoint is on", setting=setting, environment="prod")
@@ -101,6 +103,9 @@ def test_search_domains_stand_in_a_network() -> None:
     subnet = resource("aws:ec2/subnet:Subnet", "private-0")
     admit(search_in_network, resource(kind, "logs", vpcOptions={"subnetIds": [subnet]}), subnet)
     deny(search_in_network, resource(kind, "logs"), path="vpcOptions.subnetIds")
+    group = resource("aws:ec2/securityGroup:SecurityGroup", "logs")
+    deny(search_in_network, group, resource(kind, "logs", vpcOptions={"securityGroupIds": [group]}))
+    admit(search_in_network, subnet, resource(kind, "logs", vpcOptions={"subnetIds": unknown(subnet)}))
     deny(search_in_network, resource(kind, "logs", vpcOptions={"subnetIds": []}))
     undetermined(search_in_network, resource(kind, "logs", vpcOptions=unknown()))
 

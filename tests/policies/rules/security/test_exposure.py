@@ -100,6 +100,7 @@ def release(**values: Any) -> Resource:
 def test_charts_keep_their_services_inside(name: str) -> None:
     admit(chart_internal, release(grafana={name: {"type": "ClusterIP"}, "replicas": unknown()}))
     admit(chart_internal, release(grafana={name: {"port": 80}}))
+    admit(chart_internal, release(grafana={name: "grafana", "other": {"type": "LoadBalancer"}}))
     admit(chart_internal, release(grafana={name: {"type": "LoadBalancer", "annotations": INSIDE[0]}}))
     where = f"values.grafana[0].{name}.type"
     deny(chart_internal, release(grafana=[{name: {"type": "LoadBalancer"}}]), path=where)
