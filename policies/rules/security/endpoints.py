@@ -104,7 +104,7 @@ def endpoint_not_public(resource: Resource, world: World) -> Iterator[Answer]:
     """Look at the switches of its type."""
     for kind, (path, default, public) in _SWITCHES.items():
         if kind.partition(" ")[0] == resource.type and (found := resource.value(*path, default=default)) == public:
-            yield Problem(f"{path[-1]} is {found}; allowed: anything else", path=".".join(path))
+            yield Problem(f"{path[-1]} is {'on' if found is True else found}", path=".".join(path))
 
 
 @resource_rule(
