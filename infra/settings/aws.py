@@ -366,6 +366,8 @@ class AwsUsage(Section):
     """Written to each log group, GB."""
     object_gb: Quantity = _USAGE.object_gb
     """In each bucket, GB."""
+    capture_gb: Quantity = _USAGE.capture_gb
+    """Into each bucket whose objects expire (captures), GB a day."""
     object_writes: Quantity = _USAGE.object_writes
     """Writes to each bucket, thousands."""
     object_reads: Quantity = _USAGE.object_reads

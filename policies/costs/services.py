@@ -18,6 +18,7 @@ GP3_IOPS: Final = 3000
 _KEY_VERSIONS: Final = 3
 """KMS bills a key that rotates for at most its first two rotations besides."""
 _HIGH_RESOLUTION_SECONDS: Final = 60
+_LIFECYCLE: Final = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
 
 
 def cluster(resource: Resource, context: Context) -> Iterator[Charge]:
@@ -96,11 +97,25 @@ def table(resource: Resource, context: Context) -> Iterator[Charge]:
         yield context.used("its backups", "AmazonDynamoDB", "point-in-time-recovery", "feature_gb")
 
 
-def bucket(_resource: Resource, context: Context) -> Iterator[Charge]:
-    """Return what lies in a bucket, older versions included, and requests."""
-    yield context.used("what it holds", "AmazonS3", "standard-storage", "object_gb")
+def bucket(resource: Resource, context: Context) -> Iterator[Charge]:
+    """Return what lies in a bucket, older versions included, and requests.
+
+    Where its lifecycle expires objects, as that of captures does, it holds what comes in a day times the days.
+    """
+    days = _kept_days(resource, context)
+    if days:
+        yield context.used(f"kept {days} days", "AmazonS3", "standard-storage", "capture_gb", days)
+    else:
+        yield context.used("what it holds", "AmazonS3", "standard-storage", "object_gb")
     yield context.used("writes", "AmazonS3", "put-requests", "object_writes")
     yield context.used("reads", "AmazonS3", "get-requests", "object_reads")
+
+
+def _kept_days(resource: Resource, context: Context) -> int:
+    """Return after how many days the lifecycle of a bucket expires objects; 0 where it expires none."""
+    cycles = context.plan.used_by(resource, "bucket", _LIFECYCLE)
+    rules = [rule for one in cycles for rule in one.value("rules", default=[]) if rule.get("status") == "Enabled"]
+    return max((int((one.get("expiration") or {}).get("days", 0)) for one in rules), default=0)
 
 
 def key(resource: Resource, context: Context) -> Iterator[Charge]:

@@ -29,6 +29,7 @@ class Usage:
         between_zones_gb: GB between zones, both directions counted.
         log_gb: GB written to each log group.
         object_gb: GB in each bucket.
+        capture_gb: GB a day that go into a bucket whose objects expire, such as that of captures.
         object_writes: thousand writes to each bucket.
         object_reads: thousand reads from each bucket.
         image_gb: GB in each repository of images.
@@ -50,6 +51,7 @@ class Usage:
     between_zones_gb: float = 100
     log_gb: float = 2
     object_gb: float = 100
+    capture_gb: float = 0.3
     object_writes: float = 500
     object_reads: float = 2000
     image_gb: float = 20
