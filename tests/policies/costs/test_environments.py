@@ -1,8 +1,8 @@
 """Environments that were priced by hand from cited rows: the estimate comes within 5 % of each.
 
 A file states resources (`$name-0` in an input stands for one of them), the hand calculation line by line, and its
-total. First it is checked that the calculation holds together (the rows are in the book at the prices that it takes, products
-and sums are right), then the estimate.
+total. First it is checked that the calculation holds together: the rows are in the book at the prices that it takes,
+products and sums are right. Then the estimate is.
 """
 
 from math import prod
