@@ -19,7 +19,8 @@ Generated from `components/identity/matrix.py` by `python -m components.identity
 Each row is one role. Pods take theirs by EKS Pod Identity, and only the named service account of this environment's
 cluster can; AWS services take theirs only for this account. Buckets, tables and the rest are those of the environment:
 none of these rights reaches another one's. A right over a thing brings the right to use its key, through the service
-that keeps the thing and not directly.
+that keeps the thing and not directly; keys are named by their alias, so that every policy can be read in a preview
+([why](adr/0020-rights-over-keys-by-alias.md)).
 
 `./mlops rehearse` judges calls of every workload by the policies that were really made: what stands here must pass,
 the same call on anything else must be denied.

@@ -39,6 +39,18 @@ def principals(document: str) -> set[str]:
     return found
 
 
+def test_what_uses_a_key_waits_for_the_alias_by_which_rights_over_it_are_given(
+    records: Callable[..., Recording], cloud: Cloud
+) -> None:
+    made = records()
+    aliases = made.of_type("aws:kms/alias:Alias")
+
+    assert {purpose: alias.inputs["name"] for purpose, alias in aliases.items()} == {
+        purpose: cloud.alias(purpose) for purpose in made.of_type("aws:kms/key:Key")
+    }
+    assert made.waits_for(made.only("aws:sns/topic:Topic"), aliases["data"])
+
+
 def test_every_purpose_has_a_rotated_key(records: Callable[..., Recording]) -> None:
     keys = records().of_type("aws:kms/key:Key")
 
