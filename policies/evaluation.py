@@ -135,13 +135,17 @@ def _said_twice(rules: Sequence[Rule], findings: Sequence[Finding]) -> list[Find
     """Return the failures that a rule to which theirs yields has found at the same input.
 
     One that stops yields only to one that stops too, or that somebody has waived who could have waived it itself: what
-    is said better must not be said more softly.
+    is said better must not be said more softly. One that names no input yields to what stops anywhere at its resource,
+    and to no waiver: whoever answers for one input does not answer for the whole.
     """
     known = {rule.id: rule for rule in rules}
     said = {(one.rule, one.urn, one.path): one for one in findings if one.status in ("failed", "waived")}
+    stopped = {(one.rule, one.urn) for one in findings if one.status == "failed" and one.stops}
 
     def is_said(one: Finding) -> bool:
         rule = known[one.rule]
+        if not one.path and any((name, one.urn) in stopped for name in rule.yields_to):
+            return True
         better = [found for name in rule.yields_to if (found := said.get((name, one.urn, one.path)))]
         if not one.stops:
             return bool(better)

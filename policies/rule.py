@@ -96,7 +96,8 @@ class Rule:
         types: the types of resources that it judges; of a rule about the plan, those without which it does not apply.
         levels: how it counts in each kind of environment.
         waivable: whether a waiver may cover it.
-        yields_to: ids of rules that say it better: what one of them finds at the same input is not said twice.
+        yields_to: ids of rules that say it better: what one of them finds at the same input (or, where this rule names
+            none, at the same resource) is not said twice.
         judge: the function itself.
     """
 

@@ -217,6 +217,17 @@ def test_a_rule_does_not_yield_to_one_that_says_it_more_softly() -> None:
     assert [(one.rule, one.status) for one in waived.findings] == [("cost.better", "waived"), ("cost.zother", "failed")]
 
 
+def test_finding_about_a_resource_as_a_whole_yields_to_one_about_an_input_of_it_unless_that_is_waived() -> None:
+    def judge(one: Resource, world: World) -> Iterator[Answer]:
+        yield Problem("as a whole")
+
+    whole = resource_rule(id="cost.whole", types=["t:*"], yields_to=["cost.better"], **META)(judge)
+    better, there = rule("cost.better"), world(thing("fail"))
+    assert [one.rule for one in evaluate([better, whole], there).findings] == ["cost.better"]
+    waived = evaluate([better, whole], there, [waiver(rule="cost.better")])
+    assert [(one.rule, one.status) for one in waived.findings] == [("cost.better", "waived"), ("cost.whole", "failed")]
+
+
 def test_rule_that_cannot_tell_yields_to_none() -> None:
     better, other = rule("cost.better"), rule("cost.zother", yields_to=["cost.better"])
     found = evaluate([better, other], world(thing(unknown())))

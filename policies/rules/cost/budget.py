@@ -81,6 +81,7 @@ def worst_case_within_limit(world: World) -> Iterator[Answer]:
     fix="use what the price book has, or add a row with its source to policies/costs/prices.csv",
     types=_AWS,
     levels=PRODUCTION_ONLY,
+    yields_to=("cost.pool-has-limits", "cost.log-retention-bounded", "cost.instance-family-allowed"),
 )
 def everything_priced(world: World) -> Iterator[Answer]:
     """Name what has no price."""

@@ -14,13 +14,13 @@ from policies.evaluation import Finding
 from policies.judge import judge
 from policies.plan import Plan
 from policies.rules import all_rules
-from tests.policies.bad_changes import governance, releases, reliability, rollback, security
+from tests.policies.bad_changes import cost, governance, releases, reliability, rollback, security
 from tests.policies.bad_changes.draft import Bad, Draft
 
 ROOT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
 FOUNDATION: list[Bad] = [
-    *security.CHANGES, *rollback.CHANGES, *governance.CHANGES, *reliability.CHANGES,
+    *security.CHANGES, *rollback.CHANGES, *governance.CHANGES, *reliability.CHANGES, *cost.CHANGES,
 ]  # fmt: skip
 CHANGES: list[Bad] = [*FOUNDATION, *releases.CHANGES]
 
