@@ -128,3 +128,7 @@ def test_what_is_public_is_said_in_words_of_people() -> None:
         resource("aws:lambda/functionUrl:FunctionUrl", "one", authorizationType="NONE"),
         says="NONE",
     )
+
+
+def test_a_network_of_the_endpoint_may_be_told_by_one_of_its_addresses() -> None:
+    admit(cluster_endpoint_private, cluster(publicAccessCidrs=["192.0.2.7/24"]), environment="dev")
