@@ -167,7 +167,8 @@ def images(cloud: Cloud, run: Run) -> Recording:
 def test_images_stay_what_they_are(images: Recording) -> None:
     repositories = images.of_type("aws:ecr/repository:Repository")
 
-    assert {entry.inputs["name"] for entry in repositories.values()} == {"acme/prod/serving", "acme/prod/training"}
+    named = {entry.inputs["name"] for entry in repositories.values()}
+    assert named == {"acme/prod/runner", "acme/prod/serving", "acme/prod/training"}
     for entry in repositories.values():
         assert entry.inputs["imageTagMutability"] == "IMMUTABLE"
         assert entry.inputs["imageScanningConfiguration"] == {"scanOnPush": True}
