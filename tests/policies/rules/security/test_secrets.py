@@ -136,7 +136,6 @@ def test_start_script_that_is_no_base64_is_left_alone() -> None:
     admit(no_plain_secret, anything(userData="#!/bin/sh"))
 
 
-def test_start_script_is_read_with_its_lines_broken_and_left_alone_where_it_is_no_base64_throughout() -> None:
+def test_start_script_is_read_with_its_lines_broken() -> None:
     encoded = base64.b64encode(("# " + FOUND["access key of AWS"]).encode()).decode()
     deny(no_plain_secret, anything(userData=f"{encoded[:8]}\n{encoded[8:]}"), says="access key of AWS")
-    admit(no_plain_secret, anything(userData=f"{encoded[:8]}!{encoded[8:]}"))
