@@ -17,7 +17,7 @@ CHANGES = [
         lambda d: d.drop("BucketLifecycleConfiguration", "features")),
     Bad("machine of a dear family", "let a pool start machines of a family that is not allowed",
         "cost.instance-family-allowed",
-        lambda d: d.set(POOL, "pool-training", "spec.template.spec.requirements.0.values.0", "c7i.xlarge")),
+        lambda d: d.set(POOL, "pool-training", "spec.template.spec.requirements.0.values.0", "c5.xlarge")),
     Bad("unpriced machine", "chose a class of database that no price is known of", "cost.everything-priced",
         lambda d: d.set("rds/instance:Instance", "database", "instanceClass", "db.m7g.99xlarge")),
 ]  # fmt: skip
