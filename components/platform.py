@@ -76,7 +76,14 @@ class Platform(Component):
                 "models": self._models(args, args.target, foundation) if args.releases else {},
             }
         elif isinstance(args.target, ReleasesTarget):
-            self.exports = compose_releases(args.target, args, self)
+            self.exports = compose_releases(
+                args.target,
+                args.models,
+                self,
+                wait=args.wait,
+                on_interrupt=args.on_interrupt,
+                timeout_seconds=args.rollout_timeout_seconds,
+            )
         else:
             from components import aws  # only programs of this target pay for the import
 

@@ -6,18 +6,16 @@ and a rollout that takes an hour does not hold the lock of the foundation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import pulumi
 from pulumi import Output
 
 from components.blueprint import Controller, ServiceProxy, Trust
 from components.inference.releases import Releases, ReleasesArgs
-
-if TYPE_CHECKING:
-    from components.platform import PlatformArgs
+from components.models import Model
 
 SURFACES = ("control", "inference")
 """Endpoints of the foundation that this stack passes on, for the command line."""
@@ -36,8 +34,16 @@ class ReleasesTarget:
     trust: Trust
 
 
-def compose_releases(target: ReleasesTarget, args: PlatformArgs, parent: pulumi.Resource) -> Mapping[str, Any]:
-    """Compose the releases; returns what the stack exports."""
+def compose_releases(
+    target: ReleasesTarget,
+    models: Sequence[Model],
+    parent: pulumi.Resource,
+    *,
+    wait: bool,
+    on_interrupt: Literal["leave", "abort"],
+    timeout_seconds: int,
+) -> Mapping[str, Any]:
+    """Compose the releases; returns what the stack exports. How they are waited for is as in `PlatformArgs`."""
     reference = pulumi.StackReference(
         "foundation",
         stack_name=f"{pulumi.get_organization()}/{pulumi.get_project()}/{target.foundation}",
@@ -55,12 +61,12 @@ def compose_releases(target: ReleasesTarget, args: PlatformArgs, parent: pulumi.
                     cluster=control["cluster"], region=control["region"], authority=control["authority"]
                 ),
             ),
-            models=args.models,
+            models=models,
             candidates={},
             trust=target.trust,
-            wait=args.wait,
-            on_interrupt=args.on_interrupt,
-            timeout_seconds=args.rollout_timeout_seconds,
+            wait=wait,
+            on_interrupt=on_interrupt,
+            timeout_seconds=timeout_seconds,
         ),
         pulumi.ResourceOptions(parent=parent),
     )
@@ -72,7 +78,7 @@ def compose_releases(target: ReleasesTarget, args: PlatformArgs, parent: pulumi.
                 "url": Output.concat(endpoints["inference"]["url"], "/v2/models/", model.name),
                 "served": releases.by_model[model.name].served,
             }
-            for model in args.models
+            for model in models
         },
     }
 
