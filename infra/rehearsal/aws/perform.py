@@ -82,6 +82,11 @@ class Performer:
     def promised(self, inputs: Properties, state: Properties) -> Properties:
         """Return the outputs of a preview: those of last time, and unknown where the API will tell."""
         outputs = {name: value for name, value in inputs.items() if not name.startswith("__")}
+        for name, value in outputs.items():
+            before = state.get(name)
+            if isinstance(value, dict) and isinstance(before, dict) and name not in self.kind.volatile:
+                # What the API added inside an input, as the security group of a cluster, is there still.
+                outputs[name] = {**{inner: one for inner, one in before.items() if inner not in value}, **value}
         for name, output in self.schema.outputs.items():
             if name in outputs or name == "tagsAll":
                 continue
