@@ -113,7 +113,8 @@ class Program:
         document = _document(done.printed)
         evaluation = json.loads(result.read_text()) if result.exists() else None
         if document is None or "steps" not in document or done.errors or (done.code and pack is None):
-            raise PlanError("; ".join(done.errors) or f"the engine ended with {done.code} and printed no plan")
+            told = "; ".join(done.errors) or done.complaint or " ".join(done.printed[-600:].split())
+            raise PlanError(told or f"the engine ended with {done.code} and printed no plan")
         if evaluation is None and pack is not None:
             why = done.complaint or f"the policy pack told no result, and the engine ended with {done.code}"
             return Preview(document, None, [why])
