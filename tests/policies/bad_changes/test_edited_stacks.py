@@ -22,7 +22,7 @@ EDITS: list[tuple[str, Any, str]] = [
     ("aws.registry.database.backupDays", 1, "rollback.database-backed-up"),
     ("aws.governance.auditMode", "governance", "governance.audit-immutable"),
     ("aws.featureStore.replicas", 1, "reliability.replicas"),
-    ("aws.network.nat", "single", "reliability.way-out-per-zone"),
+    ("aws.network.nat", "one", "reliability.way-out-per-zone"),
 ]
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
