@@ -1,5 +1,6 @@
 """Releases under load: a healthy canary takes over, one that errs is rolled back, and no user notices either."""
 
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import yaml
 
@@ -29,6 +31,9 @@ CANARY = {
     # What is tried here is the release; the machine is shared, so that latency says little.
     "limits": {"latencyRatio": 20},
 }
+
+LENIENT = CANARY | {"limits": {"latencyRatio": 100, "toleratedRate": 0.9, "failureRate": 0.95}}
+"""Ended by people only: on a busy machine a candidate is late now and then, which is not always what is tried."""
 
 
 class Users:
@@ -77,6 +82,14 @@ def state(platform: Platform, **model: Any) -> None:
     file = platform.checkout.stack_file
     document = yaml.safe_load(file.read_text("utf-8"))
     document["config"]["mlops:models"][MODEL] |= model
+    file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+
+def waiting(platform: Platform, **settings: Any) -> None:
+    """Change how releases are waited for."""
+    file = platform.checkout.stack_file
+    document = yaml.safe_load(file.read_text("utf-8"))
+    document["config"].setdefault("mlops:inference", {})["rollout"] = settings
     file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
 
 
@@ -134,9 +147,7 @@ def under_way(seen: dict[str, Any]) -> bool:
 
 def test_interrupted_up_leaves_the_rollout_the_next_one_follows_it_and_abort_ends_both(canary: Platform) -> None:
     before, banned = served(canary)[MODEL], rollout(canary)["quarantined"]
-    # Only a person ends it: on a busy machine a candidate is late now and then, which is not what is tried here.
-    lenient = {"latencyRatio": 100, "toleratedRate": 0.9, "failureRate": 0.95}
-    endless = CANARY | {"steps": [{"weight": 20, "minutes": 30}], "limits": lenient, "deadlines": {"unhealthy": 300}}
+    endless = LENIENT | {"steps": [{"weight": 20, "minutes": 30}], "deadlines": {"unhealthy": 300}}
     state(canary, strategy=endless, params={"c": 0.45})
 
     with Users(canary, MODEL) as users:
@@ -168,6 +179,65 @@ def test_interrupted_up_leaves_the_rollout_the_next_one_follows_it_and_abort_end
     state(canary, strategy=CANARY)
 
 
+def stated(platform: Platform, version: str) -> None:
+    """Write the manifest of a version, which a stack can then pin, and approve it."""
+    for what in ("propose", "approve"):
+        platform.checkout.run("release", what, MODEL, "--version", version, "--stack", platform.checkout.stack)
+
+
+def test_killed_engine_is_followed_by_the_next_up_and_what_was_before_can_come_back(canary: Platform) -> None:
+    """A → B, with a `kill -9` of the engine and its plugins in the middle, and back to A."""
+    before = served(canary)[MODEL]
+    state(canary, strategy=LENIENT, params={"c": 0.45})
+
+    with Users(canary, MODEL) as users:
+        first = begin(canary)
+        number = reached(canary, under_way)["rollout"]["id"]
+        for process in [*psutil.Process(first.pid).children(recursive=True), psutil.Process(first.pid)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        first.wait()
+        followed = up(canary)
+        assert followed.returncode == 0, followed.stderr[-6000:]
+        assert rollout(canary)["rollout"]["id"] == number
+        after = served(canary)[MODEL]
+
+        stated(canary, before["version"])
+        state(canary, version=before["version"])
+        back = up(canary)
+
+    assert "released the lock" in followed.stdout + followed.stderr
+    assert int(after["version"]) > int(before["version"])
+    assert back.returncode == 0, back.stderr[-6000:]
+    assert served(canary)[MODEL] == before
+    assert rollout(canary)["rollout"]["id"] != number
+    assert set(users.answers) == {"200"}, users.answers
+
+
+def test_ctrl_c_ends_the_rollout_where_the_stack_says_so(canary: Platform) -> None:
+    before = served(canary)[MODEL]
+    endless = LENIENT | {"steps": [{"weight": 20, "minutes": 30}], "deadlines": {"unhealthy": 300}}
+    newest = before["version"]
+    state(canary, strategy=endless, version="latest", params={"c": 0.4})
+    waiting(canary, onInterrupt="abort")
+
+    with Users(canary, MODEL) as users:
+        interrupted = begin(canary)
+        number = reached(canary, under_way)["rollout"]["id"]
+        os.killpg(interrupted.pid, signal.SIGINT)
+        said, _ = interrupted.communicate(timeout=120)
+        ended = reached(canary, lambda seen: seen["rollout"]["state"] == "aborted")
+
+    assert interrupted.returncode != 0, said[-3000:]
+    assert ended["rollout"]["id"] == number
+    assert served(canary)[MODEL] == before
+    assert set(users.answers) == {"200"}, users.answers
+    state(canary, strategy=CANARY, version=newest)
+    waiting(canary)
+    assert up(canary).returncode == 0
+    assert served(canary)[MODEL] == before
+
+
 def sampled(seen: dict[str, Any]) -> bool:
     """Whether copies were sampled, and some of them compared; on a busy machine most are shed, as they should be."""
     (counts,) = [one["counts"] for one in seen["shadows"]]
@@ -184,8 +254,7 @@ def copied(platform: Platform, kind: str) -> dict[str, Any]:
     )  # fmt: skip
     assert made.returncode == 0, made.stderr[-3000:]
     version: dict[str, Any] = json.loads(made.stdout.splitlines()[-1])
-    checkout.run("release", "propose", MODEL, "--version", version["version"], *stack)
-    checkout.run("release", "approve", MODEL, "--version", version["version"], *stack)
+    stated(platform, version["version"])
     return version
 
 
