@@ -276,12 +276,12 @@ class _Run:
         rehearsal, folder = self._rehearsal, self._rehearsal.folder / "real"
         with controller(folder, rehearsal.trust, rehearsal.now, rehearsal=False) as real:
             ours, self._control = self._control, real
-            self._way.ports[PORT] = real.port
+            self._way.lead(PORT, real.port)
             try:
                 yield
             finally:
                 self._control = ours
-                self._way.ports[PORT] = ours.port
+                self._way.lead(PORT, ours.port)
 
     # --- helpers ---------------------------------------------------------------------------------------------------
 

@@ -92,6 +92,9 @@ def _module_of(token: str) -> types.ModuleType:
         _, path, name = token.split(":")
         folder, _, _ = path.partition("/")
         prefix = "pulumi_aws" if folder == "index" else f"pulumi_aws.{folder}"
+        # The package loads when it is first asked for anything. Were that the import of a module of it, the package
+        # would take over the names of that one before it has any, and lack them from then on.
+        hasattr(importlib.import_module(prefix), name)
         return importlib.import_module(f"{prefix}.{_snake(path.rpartition('/')[2] or name)}")
     except (ImportError, ValueError) as error:
         raise NoSuchTypeError(f"{token} is no type of the installed pulumi_aws") from error

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+_Connection = socket.socket
 _LINE = 65_536
 _SECONDS = 30.0
 
@@ -34,6 +35,39 @@ class Tunnel:
 
     socket: Path
     ports: dict[int, int] = field(default_factory=dict)
+    _open: set[_Connection] = field(default_factory=set, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def lead(self, asked: int, port: int) -> None:
+        """Let another server stand for a port from now on.
+
+        The API server keeps connections for its next request; those that are open lead to the server before, and end.
+        """
+        with self._lock:
+            self.ports[asked] = port
+            for one in self._open:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+            self._open.clear()
+
+    def closed(self, server: _Connection) -> None:
+        """Forget a connection."""
+        with self._lock:
+            self._open.discard(server)
+
+    def connected(self, asked: int | None) -> _Connection | None:
+        """Return a connection to what stands for a port, None where nothing does.
+
+        Raises:
+            OSError: it does not answer.
+        """
+        with self._lock:
+            port = self.ports.get(asked or 0)
+            if port is None:
+                return None
+            server = socket.create_connection(("127.0.0.1", port), _SECONDS)
+            self._open.add(server)
+            return server
 
     def configuration(self) -> str:
         """Return what kube-apiserver reads by `--egress-selector-config-file`."""
@@ -56,7 +90,7 @@ def tunnel(ports: Mapping[int, int] | None = None) -> Iterator[Tunnel]:
 
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
-                _serve(self.request, made.ports)
+                _serve(self.request, made)
 
         class Server(socketserver.ThreadingUnixStreamServer):
             daemon_threads = True
@@ -70,23 +104,22 @@ def tunnel(ports: Mapping[int, int] | None = None) -> Iterator[Tunnel]:
                 server.shutdown()
 
 
-def _serve(client: socket.socket, ports: Mapping[int, int]) -> None:
+def _serve(client: socket.socket, way: Tunnel) -> None:
     """Answer one CONNECT and pass on bytes both ways until both ends have closed."""
     client.settimeout(_SECONDS)
     asked = _asked(client)
-    port = ports.get(asked or 0)
-    if port is None:
-        client.sendall(b"HTTP/1.1 502 nothing stands for this address\r\n\r\n")
-        return
     try:
-        server = socket.create_connection(("127.0.0.1", port), _SECONDS)
+        server = way.connected(asked)
     except OSError:
         client.sendall(b"HTTP/1.1 502 what stands for this address does not answer\r\n\r\n")
         return
-    with server:
+    if server is None:
+        client.sendall(b"HTTP/1.1 502 nothing stands for this address\r\n\r\n")
+        return
+    with server, contextlib.suppress(OSError):
         client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        with contextlib.suppress(OSError):
-            _pass_on(client, server)
+        _pass_on(client, server)
+    way.closed(server)
 
 
 def _asked(client: socket.socket) -> int | None:

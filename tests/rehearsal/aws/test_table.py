@@ -1,5 +1,7 @@
 """The table of kinds without an engine: names, replacement, what is refused."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -130,3 +132,12 @@ def test_tags_are_read_in_every_form() -> None:
 )
 def test_drift_is_seen_in_what_is_stated_and_only_there(stated: Any, world: Any, found: Any) -> None:
     assert seen(stated, world, {}) == found
+
+
+def test_asking_for_a_type_leaves_the_sdk_whole() -> None:
+    code = (
+        "from infra.rehearsal.aws import schema; schema.resource('aws:s3/bucket:Bucket'); "
+        "from pulumi_aws import s3; s3.Bucket"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

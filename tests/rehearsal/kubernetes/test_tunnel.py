@@ -79,3 +79,16 @@ def test_the_api_server_is_told_to_leave_connections_into_the_cluster_to_it() ->
 
     assert [one["name"] for one in selection] == ["cluster"]
     assert selection[0]["connection"]["transport"] == {"uds": {"udsName": str(way.socket)}}
+
+
+def test_open_connections_end_when_another_server_stands_for_the_port(echo: int) -> None:
+    with tunnel({8090: echo}) as way, socket.socket(socket.AF_UNIX) as kept:
+        kept.settimeout(10)
+        kept.connect(str(way.socket))
+        kept.sendall(b"CONNECT 10.255.0.10:8090 HTTP/1.1\r\n\r\n")
+        assert kept.recv(1000).startswith(b"HTTP/1.1 200")
+
+        way.lead(8090, echo)
+
+        assert kept.recv(1000) in (b"", b"got ")
+        assert ask(way, b"CONNECT 10.255.0.10:8090 HTTP/1.1\r\n\r\n", b"again").endswith(b"got again")
