@@ -311,6 +311,7 @@ def test_check_fails_until_the_files_are_written(tmp_path: Path) -> None:
     assert main(["--check", "--project", str(tmp_path)]) == 0
 
 
+@pytest.mark.slow
 def test_shipped_stacks_and_baselines_fit_the_schemas() -> None:
     for file in (PROJECT / "stacks").glob("Pulumi.*.yaml"):
         jsonschema.validate(yaml.safe_load(file.read_text()), stack_schema())

@@ -1,9 +1,12 @@
 """The table of AWS types that carry tags is that of the installed SDK."""
 
+import pytest
+
 from infra.taggable import installed, table
 from policies.taggable import FILE, taggable
 
 
+@pytest.mark.slow
 def test_table_is_that_of_the_installed_sdk() -> None:
     assert FILE.read_text("utf-8") == table(installed()), "python -m infra.taggable --write"
 

@@ -233,6 +233,7 @@ async def test_forged_snapshot_is_not_served(world: World, make_artifact: Make) 
     await until_answered(late, (200, "1"))
 
 
+@pytest.mark.slow
 async def test_stable_version_that_cannot_be_fetched_is_tried_again(world: World, make_artifact: Make) -> None:
     folder = make_artifact("one")
     await world.replica()

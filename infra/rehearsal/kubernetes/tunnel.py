@@ -96,7 +96,7 @@ def tunnel(ports: Mapping[int, int] | None = None) -> Iterator[Tunnel]:
             daemon_threads = True
 
         with Server(str(made.socket), Handler) as server:
-            thread = threading.Thread(target=server.serve_forever, name="tunnel", daemon=True)
+            thread = threading.Thread(target=lambda: server.serve_forever(0.05), name="tunnel", daemon=True)
             thread.start()
             try:
                 yield made

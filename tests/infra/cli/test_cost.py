@@ -175,6 +175,7 @@ def test_refresh_takes_prices_with_their_source_and_day_and_leaves_what_it_canno
     assert new.price("AmazonVPC", "nat-gateway", "us-east-1").source == "agentlab", "other regions stay"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("api")
 def test_refresh_again_changes_nothing(project: Project, folder: Path) -> None:
     project.run("cost-refresh", "--region", "eu-central-1")

@@ -27,6 +27,7 @@ def waivable() -> str:
     return next(rule.id for rule in all_rules() if rule.waivable)
 
 
+@pytest.mark.slow
 def test_rules_are_listed_with_how_they_count(project: Project) -> None:
     listed = project.run("policies", "list", "--json").json
     public = next(one for one in listed["rules"] if one["id"] == "security.bucket-not-public")

@@ -142,6 +142,7 @@ def test_failure_has_the_end_of_the_output(inputs: Inputs, told: Any) -> None:
     assert [line.strip() for line in lines] == [*map(str, range(82, 101)), "broken"]
 
 
+@pytest.mark.slow
 def test_child_that_takes_too_long_is_ended(inputs: Inputs, told: Any) -> None:
     endless = inputs(command=["sleep", "600"], timeoutSeconds=1)
 

@@ -442,6 +442,7 @@ def test_without_wait_the_rollout_goes_on_alone(told: Any, neighbour: Callable[.
     assert outputs["served"] is None
 
 
+@pytest.mark.slow
 def test_rollout_that_does_not_end_in_time_goes_on_and_the_next_up_follows_it(
     told: Any, neighbour: Callable[..., Any]
 ) -> None:

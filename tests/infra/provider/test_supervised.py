@@ -42,6 +42,7 @@ def members(home: str, process: str = "") -> set[int]:
     return marks.members(f"{marks.PROCESS}={rendering.mark(home, process)}")
 
 
+@pytest.mark.slow
 def test_shutdown_ends_what_no_state_knows_of_and_keeps_data_and_logs(
     home: str, process_inputs: Inputs, told: Any
 ) -> None:

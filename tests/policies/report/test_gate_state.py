@@ -28,6 +28,7 @@ def _rules(checkout: Path, description: str) -> GateState:
     return read_gate_state(checkout)
 
 
+@pytest.mark.slow
 def test_our_own_rules_describe_themselves() -> None:
     state = read_gate_state(PROJECT)
     assert state.problems == []
@@ -65,6 +66,7 @@ def test_rules_that_cannot_be_described_are_a_problem(checkout: Path, descriptio
     assert told in state.problems[0]
 
 
+@pytest.mark.slow
 def test_rules_without_a_description_are_a_problem(checkout: Path) -> None:
     (checkout / "policies" / "rules").mkdir(parents=True)
     state = read_gate_state(checkout)
@@ -108,6 +110,7 @@ def test_merging_follows_the_settings_own_rules() -> None:
     assert flat(merged_settings("a", files)) == {"baseline": "b", "x.w": 0, "x.z": [3]}
 
 
+@pytest.mark.slow
 def test_the_shipped_stacks_merge_as_the_settings_do() -> None:
     from infra.settings.sources import load_stack_file
 
