@@ -26,6 +26,8 @@ from serving.runtime.artifact import content_digest, file_hashes
 from serving.shadows import Copy
 from serving.state import Release
 
+pytestmark = pytest.mark.slow  # a file that takes seconds together
+
 Make = Callable[..., Path]
 KEY = "snapshot-key-of-16"
 ROW = {"distance": 600, "hour": 9, "carrier": "UA"}

@@ -18,6 +18,8 @@ from components.workload import Resources
 from policies.scheduling.nodes import DAEMONS, Capacity
 from policies.scheduling.preflight import Environment, Pool, Workload, check
 
+pytestmark = pytest.mark.slow  # a file that takes seconds together
+
 Run = Callable[[Callable[[], Any]], Recording]
 Make = Callable[..., Recording]
 

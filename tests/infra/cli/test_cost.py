@@ -19,6 +19,8 @@ from policies.plan import Plan
 from policies.testing import gate, resource
 from tests.infra.cli.conftest import Project
 
+pytestmark = pytest.mark.slow  # a file that takes seconds together
+
 SETTINGS = {"aws.region": "eu-central-1", "aws.governance.budgetUsd": 100, "aws.governance.worstCaseUsd": 400}
 
 

@@ -13,6 +13,8 @@ from infra.engine import download
 from infra.engine.cache import silent
 from infra.engine.errors import ToolError
 
+pytestmark = pytest.mark.slow  # a file that takes seconds together
+
 CONTENT = bytes(range(256)) * 40_000
 CHECKSUM = hashlib.sha256(CONTENT).hexdigest()
 

@@ -17,6 +17,8 @@ from infra.engine.cache import Cache, remove
 from infra.engine.catalogue import PULUMI, Archive, GoSource, Release, Tool
 from infra.engine.errors import ToolError
 
+pytestmark = pytest.mark.slow  # a file that takes seconds together
+
 
 def program(path: Path, version: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,8 @@ from packaging.utils import canonicalize_name
 
 from infra.images.lock import IMAGES, PYTHON, Image, image_lock, locked
 
+pytestmark = pytest.mark.slow  # a file that takes seconds together
+
 PROJECT = Path(__file__).resolve().parents[3]
 OURS = {"training", "serving", "policies"}
 NEVER = {"pulumi", "pulumi-aws", "pulumi-kubernetes", "moto", "sagemaker", "pytest", "torch", "typer", "supervisor"}

@@ -11,6 +11,8 @@ from infra.rehearsal.aws.kind import Situation
 from infra.rehearsal.aws.perform import Performer
 from infra.rehearsal.aws.resources import KINDS
 
+pytestmark = pytest.mark.slow  # a file that takes seconds together
+
 URN = "urn:pulumi:test::mlops::{}::thing"
 
 

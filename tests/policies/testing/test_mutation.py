@@ -15,6 +15,8 @@ from policies.testing import mutation
 from policies.testing.cases import PROJECT
 from policies.testing.mutation import MutationError, changed_rules, main, mutate
 
+pytestmark = pytest.mark.slow  # a file that takes seconds together
+
 RULES = """\
 from policies.rule import Problem, resource_rule
 
