@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from components.gate import GateArgs
+from infra import git
 from infra.settings import Problem, Settings, SettingsError
 from policies.facts import environment_kind
 from policies.releases.record import canonical
@@ -64,24 +63,11 @@ def commit_of(project: Path) -> str:
 
     Empty where there is no git, no repository, or none that this user may read: a gate that asks for one then fails.
     """
-    head = _git(project, "rev-parse", "HEAD")
-    changed = _git(project, "status", "--porcelain") if head else None
+    head = git.answer(project, "rev-parse", "HEAD", seconds=_GIT_SECONDS)
+    changed = git.answer(project, "status", "--porcelain", seconds=_GIT_SECONDS) if head else None
     if not head or changed is None:
         return ""
     return head + ("-dirty" if changed else "")
-
-
-def _git(project: Path, *arguments: str) -> str | None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    try:
-        done = subprocess.run(
-            ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *arguments],
-            cwd=project, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=_GIT_SECONDS, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def _signers(path: str | None, project: Path) -> str:

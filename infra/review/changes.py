@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
 import subprocess
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from infra import git
 
 _SECONDS = 120
 
@@ -76,15 +77,11 @@ def check_out(change: Change, folder: Path) -> None:
         ChangeError: git could not tell them.
     """
     try:
-        done = subprocess.run(
-            ["git", "archive", "--format=tar", change.base],
-            cwd=change.project, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, check=True,
-            timeout=_SECONDS,
-        )  # fmt: skip
+        files = git.run(change.project, "archive", "--format=tar", change.base, seconds=_SECONDS)
     except (OSError, subprocess.SubprocessError) as error:
         raise ChangeError(f"the files of {change.base[:12]} cannot be read from git: {error}") from None
     folder.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+    with tarfile.open(fileobj=io.BytesIO(files)) as archive:
         archive.extractall(folder, filter="data")
 
 
@@ -96,17 +93,4 @@ def _paths(project: Path, *arguments: str) -> list[str]:
 
 
 def _git(project: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *arguments],
-            cwd=project, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
-            timeout=_SECONDS,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip("\n")
-
-
-def _environment() -> dict[str, str]:
-    """Without what a git hook sets: the repository is the project's."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return git.answer(project, *arguments, seconds=_SECONDS)
