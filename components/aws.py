@@ -28,6 +28,7 @@ from components.network import Nat
 from components.network.aws import AwsNetwork, AwsNetworkArgs
 from components.registry.images import reference
 from components.serving_aws import InferenceSection, ServingArgs, compose_serving
+from components.training_aws import PipelinesSection, TrainingArgs, compose_training
 from policies.ownership import labels
 
 
@@ -42,6 +43,7 @@ class AwsTarget:
     data: DataSection
     inference: InferenceSection
     monitoring: MonitoringSection
+    pipelines: PipelinesSection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +183,19 @@ def compose(target: AwsTarget, parent: pulumi.Resource) -> Mapping[str, Any]:
         ),
         with_secrets,
     )
+    training = compose_training(
+        TrainingArgs(
+            cloud=cloud,
+            section=target.pipelines,
+            key=records.key,
+            identities=identities,
+            network=network,
+            cluster=cluster,
+            data=data,
+        ),
+        within,
+        with_secrets,
+    )
     return {
         "alarms": {"url": records.alarm_topic},
         "audit": {"url": Output.concat("s3://", records.audit_bucket)},
@@ -188,4 +203,5 @@ def compose(target: AwsTarget, parent: pulumi.Resource) -> Mapping[str, Any]:
         "network": {"url": network.vpc_id},
         **data.endpoints(),
         **serving,
+        **training,
     }

@@ -18,6 +18,7 @@ from components.monitoring.aws import MonitoringSection
 from components.registry.aws import RegistrySection
 from components.registry.database import DatabaseSection
 from components.serving_aws import InferenceSection
+from components.training_aws import PipelinesSection
 from components.workload import Resources
 from infra.cloud import cloud_of
 from infra.releases_target import read_signers
@@ -66,6 +67,7 @@ def aws_target(settings: Settings, aws: Aws, *, project: Path, stack: str) -> Aw
             container_insights=aws.monitoring.container_insights,
             log_days=aws.monitoring.log_days,
         ),
+        pipelines=pipelines_section(settings, aws),
     )
 
 
@@ -137,6 +139,41 @@ def data_section(settings: Settings, aws: Aws) -> DataSection:
     )
 
 
+def models(settings: Settings) -> list[Model]:
+    """The models as a foundation sees them, in order of their names; versions are stated by the stack of releases."""
+    return [
+        Model(
+            name=name,
+            folder=model.folder,
+            seed=model.seed,
+            own_group=model.group == "own",
+            replicas=Replicas(**model.replicas.model_dump()),
+            schedule=model.schedule,
+            params=model.params,
+        )
+        for name, model in sorted(settings.models.items())
+    ]
+
+
+def pipelines_section(settings: Settings, aws: Aws) -> PipelinesSection:
+    """Training as the settings state it."""
+    stated = aws.pipelines
+    pools = {pool.name: pool for pool in node_pools(aws)}
+    return PipelinesSection(
+        environment=settings.environment,
+        trust_root=aws.inference.trust_root or settings.environment,
+        runner=stated.runner,
+        digest=aws.images.training if aws.workloads and aws.images else None,
+        models=models(settings),
+        username=settings.registry.username,
+        feature_kind=aws.feature_store.kind,
+        size=Resources(**stated.size.model_dump()),
+        pool=pools[stated.pool] if stated.pool is not None else None,
+        instance_type=stated.instance_type,
+        max_hours=stated.max_hours,
+    )
+
+
 def inference_section(settings: Settings, aws: Aws, project: Path) -> InferenceSection:
     """Serving as the settings state it.
 
@@ -145,15 +182,7 @@ def inference_section(settings: Settings, aws: Aws, project: Path) -> InferenceS
     """
     stated, common = aws.inference, settings.inference
     pools = {pool.name: pool for pool in node_pools(aws)}
-    models = [
-        Model(
-            name=name,
-            folder=model.folder,
-            own_group=model.group == "own",
-            replicas=Replicas(**model.replicas.model_dump()),
-        )
-        for name, model in sorted(settings.models.items())
-    ]
+    served = models(settings)
     return InferenceSection(
         environment=settings.environment,
         digest=aws.images.serving if aws.workloads and aws.images else None,
@@ -161,7 +190,7 @@ def inference_section(settings: Settings, aws: Aws, project: Path) -> InferenceS
             host=stated.host,
             certificate_secret=stated.certificate_secret,
             callers=Callers(**stated.jwt.model_dump()),
-            models=[model.name for model in models],
+            models=[model.name for model in served],
             requests_per_second=stated.requests_per_second,
             internet=stated.internet,
             head=Resources(**stated.head.model_dump()),
@@ -182,7 +211,7 @@ def inference_section(settings: Settings, aws: Aws, project: Path) -> InferenceS
             approval=stated.approval,
             signers=read_signers(stated.allowed_signers, project),
         ),
-        groups=groups(models, Replicas(**common.replicas.model_dump())),
+        groups=groups(served, Replicas(**common.replicas.model_dump())),
         limits=Limits(
             max_body_bytes=common.max_body_bytes, max_rows=common.max_rows, request_seconds=common.request_seconds
         ),

@@ -185,7 +185,7 @@ MATRIX: tuple[Identity, ...] = (
             Grant(kind="table", name="features", access="write"),
             Grant(kind="feature-group", name="features", access="write"),
             *_read("repository", "training"),
-            *_read("secret", "registry-password"),
+            *_read("secret", "registry-password", "signing-key"),
         ),
     ),
     Identity(

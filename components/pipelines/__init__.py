@@ -42,10 +42,20 @@ class PipelinesArgs:
 
 
 class Pipelines(Component):
-    """The training of an environment's models."""
+    """The training of an environment's models as jobs that `up` runs and waits for."""
 
     candidates: Mapping[str, Output[dict[str, Any]]]
     """Result of the training job of each model; each by itself, so that a release waits for its own model only."""
 
     trained: Output[dict[str, Any]]
     """Version and digest that was trained last, and whether it passed its evaluation, by model."""
+
+
+class StandingPipelines(Component):
+    """The training of an environment's models where it stands ready: the clock, an event or a person starts a run.
+
+    `up` makes what is started and waits for no run. What a run trained is in the registry, signed.
+    """
+
+    runs: Output[dict[str, str]]
+    """What is started to train each model: the ARN of a SageMaker pipeline, or the name of a CronJob."""

@@ -218,13 +218,29 @@ def read_private_key(path: Path, passphrase: bytes | None = None) -> PrivateKey:
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise KeyFileError(f"{path}: a private key that others can read; run chmod 600 {path}")
-        key = load_ssh_private_key(path.read_bytes(), passphrase)
+        content = path.read_bytes()
     except OSError as error:
         raise KeyFileError(f"{path}: the private key can't be read: {error.strerror}") from None
+    return parse_private_key(content, str(path), passphrase)
+
+
+def parse_private_key(content: bytes, where: str, passphrase: bytes | None = None) -> PrivateKey:
+    """Read a private key in OpenSSH's format.
+
+    Args:
+        content: the key.
+        where: where it comes from, for messages.
+        passphrase: what it is encrypted with.
+
+    Raises:
+        KeyFileError: it is none, encrypted without a passphrase, or of another type.
+    """
+    try:
+        key = load_ssh_private_key(content, passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise KeyFileError(f"{path}: not a usable private key in OpenSSH format: {error}") from None
+        raise KeyFileError(f"{where}: not a usable private key in OpenSSH format: {error}") from None
     if not isinstance(key, (ed25519.Ed25519PrivateKey, ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
-        raise KeyFileError(f"{path}: keys of this type are not accepted; make one with ssh-keygen -t ed25519")
+        raise KeyFileError(f"{where}: keys of this type are not accepted; make one with ssh-keygen -t ed25519")
     return key
 
 

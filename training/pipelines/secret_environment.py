@@ -13,10 +13,9 @@ import re
 import sys
 from pathlib import Path
 
+from training.cloud_secrets import SCHEME, secret_value
 from training.errors import TrainingError
 from training.workspace import run
-
-_SECRETS_MANAGER = "secretsmanager:"
 
 
 def parse(text: str, where: str) -> dict[str, str]:
@@ -42,26 +41,16 @@ def variables_of(source: str) -> dict[str, str]:
     Raises:
         TrainingError: what cannot be read; never a value.
     """
-    if source.startswith(_SECRETS_MANAGER):
-        secret, _, name = source.removeprefix(_SECRETS_MANAGER).rpartition(":")
+    if source.startswith(SCHEME):
+        secret, _, name = source.removeprefix(SCHEME).rpartition(":")
         if not secret or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise TrainingError(f"{source} is not {_SECRETS_MANAGER}SECRET:NAME")
-        return {name: _secret(secret)}
+            raise TrainingError(f"{source} is not {SCHEME}SECRET:NAME")
+        return {name: secret_value(secret)}
     try:
         text = Path(source).read_text(encoding="utf-8")
     except OSError as error:
         raise TrainingError(f"{source}: cannot be read: {error.strerror or error}") from error
     return parse(text, source)
-
-
-def _secret(secret: str) -> str:
-    import boto3  # only where jobs run on AWS
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        return str(boto3.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"])
-    except (BotoCoreError, ClientError, KeyError) as error:
-        raise TrainingError(f"secret {secret} cannot be read: {error}") from None
 
 
 def main() -> None:

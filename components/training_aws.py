@@ -1,0 +1,82 @@
+"""How an environment on AWS trains its models: by the runner that its settings name, composed after what jobs use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pulumi
+
+from components.cloud import Cloud
+from components.cluster.aws import AwsCluster
+from components.cluster.placement import NodePoolArgs
+from components.data_aws import Data
+from components.feature_store.aws import Kind
+from components.governance.keys import Keys
+from components.identity.aws import AwsIdentities
+from components.models import Model
+from components.network.aws import AwsNetwork
+from components.pipelines.trainer_key import TrainerKey, TrainerKeyArgs
+from components.workload import Resources
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelinesSection:
+    """Training as the settings state it.
+
+    Attributes:
+        environment: name of the environment, in which the trainer signs.
+        trust_root: trust root that its signatures name.
+        runner: what runs the jobs: Ray on the cluster, or SageMaker.
+        digest: digest of the training image; None makes nothing that needs it.
+        models: the models.
+        username: user name that jobs send to the registry.
+        feature_kind: what keeps the online features.
+        size: what a Ray job may have.
+        pool: pool that Ray jobs run in.
+        instance_type: size of the machines of SageMaker.
+        max_hours: a job is stopped after this long.
+    """
+
+    environment: str
+    trust_root: str
+    runner: Literal["ray", "sagemaker"]
+    digest: str | None
+    models: Sequence[Model]
+    username: str
+    feature_kind: Kind
+    size: Resources
+    pool: NodePoolArgs | None
+    instance_type: str
+    max_hours: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingArgs:
+    """What training is made with: the settings, and the components that stand before it."""
+
+    cloud: Cloud
+    section: PipelinesSection
+    key: Keys
+    identities: AwsIdentities
+    network: AwsNetwork
+    cluster: AwsCluster
+    data: Data
+
+
+def compose_training(
+    args: TrainingArgs,
+    within: pulumi.ResourceOptions,
+    on_cluster: pulumi.ResourceOptions,  # noqa: ARG001 - for runners whose jobs run there
+) -> Mapping[str, Any]:
+    """Compose the pipelines by the runner that is stated; returns where their surface is.
+
+    Args:
+        args: what they are made with.
+        within: options with the parent and the provider of AWS.
+        on_cluster: the same with that of Kubernetes, for what waits for External Secrets.
+    """
+    TrainerKey("signing-key", TrainerKeyArgs(cloud=args.cloud, key=args.key.arn("secrets")), within)
+    # The runners make nothing yet, and `infra.arguments_aws.require_made` refuses what would ask for it.
+    return {}
