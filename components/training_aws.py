@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pulumi
 
+from components.buckets import Bucket, BucketArgs
 from components.cloud import Cloud
 from components.cluster.aws import AwsCluster
 from components.cluster.placement import NodePoolArgs
@@ -19,6 +20,15 @@ from components.models import Model
 from components.network.aws import AwsNetwork
 from components.pipelines.trainer_key import TrainerKey, TrainerKeyArgs
 from components.workload import Resources
+
+DATA = "data"
+"""Purpose of the bucket that jobs keep snapshots of data in."""
+RUNS = "pipelines"
+"""Prefix there of what one run made: a folder by pipeline and run."""
+RUN_DAYS = 365
+"""Data of a run is kept this long, days: whoever asks what a version was trained on asks within its life."""
+OLD_DATA_DAYS = 30
+"""Overwritten or deleted data can be brought back this long, days."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +87,17 @@ def compose_training(
         within: options with the parent and the provider of AWS.
         on_cluster: the same with that of Kubernetes, for what waits for External Secrets.
     """
+    Bucket(
+        DATA,
+        BucketArgs(
+            cloud=args.cloud,
+            purpose=DATA,
+            key=args.key.arn("data"),
+            old_versions_days=OLD_DATA_DAYS,
+            expire=[(f"{RUNS}/", RUN_DAYS)],
+        ),
+        within,
+    )
     TrainerKey("signing-key", TrainerKeyArgs(cloud=args.cloud, key=args.key.arn("secrets")), within)
     # The runners make nothing yet, and `infra.arguments_aws.require_made` refuses what would ask for it.
     return {}
