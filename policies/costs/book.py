@@ -73,11 +73,13 @@ class Free:
         type: type token; `*` at its end stands for anything.
         why: why not.
         source: who says so.
+        opened: `yes` where that page was read, `no` where it is named from memory, `own` for the program's own types.
     """
 
     type: str
     why: str
     source: str
+    opened: str
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ def all_sources() -> Mapping[str, str]:
 def free_types() -> tuple[Free, ...]:
     """Return the types that are not billed, more exact ones first."""
     with (FOLDER / "free.csv").open(encoding="utf-8", newline="") as opened:
-        found = [Free(row["type"], row["why"], row["source"]) for row in csv.DictReader(opened)]
+        found = [Free(row["type"], row["why"], row["source"], row["opened"]) for row in csv.DictReader(opened)]
     return tuple(sorted(found, key=lambda one: -len(one.type)))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.costs.book import Book, BookError, Price, UnpricedError, all_sources, read, shipped
+from policies.costs.book import Book, BookError, Price, UnpricedError, all_sources, free_types, read, shipped
 
 _HEADER = "service,sku,region,unit,usd,source,date\n"
 
@@ -27,6 +27,18 @@ def test_every_row_of_the_shipped_book_names_a_source_that_is_explained_and_a_da
     for price in shipped().prices.values():
         assert price.source in all_sources()
         assert date(2020, 1, 1) < price.date
+
+
+def test_what_is_free_says_whether_its_source_was_read() -> None:
+    assert {one.opened for one in free_types()} <= {"yes", "no", "own"}
+    assert all(one.opened == "own" or one.type.startswith(("aws:", "kubernetes:")) for one in free_types())
+
+
+@pytest.mark.parametrize("region", ["eu-central-1", "eu-west-1"])
+@pytest.mark.parametrize("kind", ["g4dn.xlarge", "g5.xlarge", "p4d.24xlarge", "c6i.large", "r6i.large", "t3.large"])
+def test_a_european_machine_has_a_price_above_that_of_the_cheapest_region(kind: str, region: str) -> None:
+    there, here = (shipped().price("AmazonEC2", f"linux {kind}", one).usd for one in ("us-east-1", region))
+    assert there < here < there * Decimal("1.4")
 
 
 def test_no_row_is_dearer_on_spot_than_on_demand() -> None:
