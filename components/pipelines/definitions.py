@@ -12,12 +12,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from components.cloud import Cloud
-from components.models import Model, states_online_features
+from components.models import Model
+from components.pipelines.steps import Step, module, steps_of
 
 RENDERER = Path(__file__).with_name("render.py")
 CACHE = Path(".mlops") / "pipelines"
@@ -58,33 +59,12 @@ def description(
         environment: variables of all steps; no secrets.
         password_secret: name of the secret that holds the registry's password.
     """
-    names = cloud.names
-    common = {**environment, "MLOPS_DATA_DIR": f"{WORK}/data", "MLOPS_JOB_RESULT": f"{WORK}/result/result.json"}
-    folder = f"--folder={model.folder}"
-    ingested = {"MLOPS_INGEST": f"@{WORK}/ingest/result.json"}
-    snapshots, result = ("snapshots", "snapshots", "data/snapshots"), ("ingest", "ingest", "ingest")
-    features = ("features", "features", "data/feature_store")
-    steps = [
-        _step("ingest", _module("training.pipelines.ingest", folder), common, outputs=[snapshots]),
-    ]
-    inputs = [snapshots, result]
-    earlier = dict(ingested)
-    if states_online_features(cloud.project, model.folder):
-        command = _module("training.pipelines.materialize", folder)
-        steps.append(_step("materialize", command, common | ingested, inputs=inputs, outputs=[features]))
-        inputs = [*inputs, features, ("materialize", "materialize", "materialize")]
-        earlier["MLOPS_MATERIALIZE"] = f"@{WORK}/materialize/result.json"
-    assignments = [f"--param={name}={_text(value)}" for name, value in sorted(model.params.items())]
-    train = _module("training.pipelines.train", folder, *assignments)
     secret = f"secretsmanager:{password_secret}:MLFLOW_TRACKING_PASSWORD"
-    train = _module("training.pipelines.secret_environment", secret, "--", *train)
-    steps.append(
-        _step("train", train, common | earlier | {"MLFLOW_TRACKING_URI": TRACKING}, inputs=inputs, seeded=True)
-    )
+    steps = steps_of(cloud.project, model, WORK, environment, {"MLFLOW_TRACKING_URI": TRACKING})
     return {
         "name": pipeline_name(cloud, model),
         "region": cloud.region,
-        "bucket": names.bucket("data"),
+        "bucket": cloud.names.bucket("data"),
         "role": training_role(cloud),
         "image": image,
         "instanceType": instance_type,
@@ -94,35 +74,22 @@ def description(
         "key": KEY,
         "subnets": [subnet(number) for number in range(subnets)],
         "securityGroups": [SECURITY_GROUP],
-        "steps": steps,
+        "steps": [_document(step, secret) for step in steps],
     }
 
 
-def _module(module: str, *arguments: str) -> list[str]:
-    return ["python", "-m", module, *arguments]
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _step(
-    name: str,
-    command: Sequence[str],
-    environment: Mapping[str, str],
-    *,
-    inputs: Sequence[tuple[str, str, str]] = (),
-    outputs: Sequence[tuple[str, str, str]] = (),
-    seeded: bool = False,
-) -> dict[str, Any]:
-    """A step: inputs and outputs are names, places below the execution's folder, and paths below the work folder."""
+def _document(step: Step, secret: str) -> dict[str, Any]:
+    """A step as the renderer takes it; the one that registers reads the password itself."""
+    command = step.command
+    if step.name == "train":
+        command = module("training.pipelines.secret_environment", secret, "--", *command)
     return {
-        "name": name,
+        "name": step.name,
         "command": list(command),
-        "environment": dict(environment),
-        "inputs": [list(one) for one in inputs],
-        "outputs": [list(one) for one in (*outputs, ("result", name, "result"))],
-        "seeded": seeded,
+        "environment": dict(step.environment),
+        "inputs": [list(one) for one in step.inputs],
+        "outputs": [list(one) for one in step.outputs],
+        "seeded": step.seeded,
     }
 
 
