@@ -93,6 +93,8 @@ class Joiner:
                 return
             except Exception:
                 log.exception("labels could not be joined; it is tried again")
+                # What was being written may be stored or not: which files were compared is asked anew.
+                self._files.clear()
             self._new.clear()
             try:
                 async with asyncio.timeout(_LOOK_SECONDS):

@@ -1,7 +1,8 @@
 """What is written in one transaction: models, messages, counters and ledger entries; memory follows the commit.
 
-A `Draft` collects the changes of one step. If the transaction fails, the draft is dropped and memory still says what
-the database says.
+A `Draft` collects the changes of one step. If the transaction is refused, the draft is dropped and memory still says
+what the database says. If the database went away in its course, only the database knows whether it was taken: memory is
+then read anew before anything else is decided (`renew`), so that no step is written twice and none is lost.
 """
 
 import json
@@ -70,18 +71,35 @@ class Records:
     sequences: dict[str, int] = field(default_factory=dict)
     series: dict[Key, float] = field(default_factory=dict)
     generation: int = 0
+    doubtful: bool = False
+    """Whether the database went away while it was written to, so that memory may be behind."""
 
     def read(self) -> None:
         """Read everything."""
         with self.database.engine.connect() as connection:
-            for kind, identifier, body in connection.execute(documents.select()):
-                if kind == "meta":
-                    self.generation = json.loads(body)
-                elif kind == KIND:
-                    self.managed[identifier] = Managed.model_validate_json(body)
-            self.sequences = {row.id: row.sequence for row in connection.execute(replicas.select())}
-            for kind, model, version, label, value in connection.execute(series.select()):
-                self.series[kind, model, version, label] = value
+            stored = list(connection.execute(documents.select()))
+            sequences = {row.id: row.sequence for row in connection.execute(replicas.select())}
+            counters = {
+                (kind, model, version, label): value
+                for kind, model, version, label, value in connection.execute(series.select())
+            }
+        self.managed = {
+            identifier: Managed.model_validate_json(body) for kind, identifier, body in stored if kind == KIND
+        }
+        self.generation = next((json.loads(body) for kind, _, body in stored if kind == "meta"), 0)
+        self.sequences, self.series = sequences, counters
+        self.doubtful = False
+
+    def renew(self) -> bool:
+        """Read everything anew if the last transaction may have been taken unseen; says whether it did.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: the database is still away.
+        """
+        if not self.doubtful:
+            return False
+        self.read()
+        return True
 
     def commit(self, draft: Draft, now: float) -> list[Entry]:
         """Write a draft, all or nothing, and return its ledger entries.
@@ -90,6 +108,22 @@ class Records:
             draft: the changes.
             now: seconds since 1970.
         """
+        try:
+            values, entries = self._write(draft, now)
+        except sa.exc.SQLAlchemyError:
+            self.doubtful = True
+            raise
+        self.managed |= draft.managed
+        for name in draft.removed:
+            self.managed.pop(name, None)
+        self.series |= values
+        self.sequences |= draft.sequences
+        if draft.generation is not None:
+            self.generation = draft.generation
+        return entries
+
+    def _write(self, draft: Draft, now: float) -> tuple[dict[Key, float], list[Entry]]:
+        """Write a draft in one transaction; return the counters as they are now, and the ledger's entries."""
         values = {key: self.series.get(key, 0.0) + added for key, added in draft.added.items()}
         with self.database.transaction() as connection:
             for name, managed in draft.managed.items():
@@ -108,14 +142,7 @@ class Records:
             for write in draft.writes:
                 write(connection)
             entries = self.ledger.append(draft.events, connection)
-        self.managed |= draft.managed
-        for name in draft.removed:
-            self.managed.pop(name, None)
-        self.series |= values
-        self.sequences |= draft.sequences
-        if draft.generation is not None:
-            self.generation = draft.generation
-        return entries
+        return values, entries
 
     def said(self, model: str, rollout: str) -> list[dict[str, Any]]:
         """Return what was said about a rollout, oldest first."""

@@ -164,6 +164,7 @@ class Store:
         Raises:
             RefusedError: the strategy is wrong, or the release may not start here. That is written to the ledger.
         """
+        self._sure()
         wanted = parse_strategy(strategy, self._seconds)
         managed = self._records.managed.get(name) or Managed(state=model.ModelState(model=name))
         managed = managed.but(withdrawn=False)
@@ -235,6 +236,7 @@ class Store:
 
     def delete(self, name: str, by: str = "unknown") -> bool:
         """Stop serving a model; says whether it was known. Its quarantine stays."""
+        self._sure()
         managed = self._records.managed.get(name)
         if managed is None or managed.withdrawn:
             return False
@@ -265,6 +267,7 @@ class Store:
             RefusedError: it is malformed.
         """
         reported = read_report(report)
+        self._sure()
         last = self._records.sequences.get(replica, 0)
         draft, batches = Draft(), dict[str, list[Batch]]()
         self._fleet.put(replica, Report(reported.group, self._monotonic(), reported.models))
@@ -292,6 +295,7 @@ class Store:
         Raises:
             LeaseLostError: another controller took over.
         """
+        self._sure()
         self._check_expiry()
         self._advance(self._due(()), Draft())
         if self._monotonic() - self._written >= _RENEW_SECONDS:
@@ -333,11 +337,29 @@ class Store:
             batches: counts of labels, by model.
             alarms: alarms of monitors, by model.
         """
+        self._sure()
         self._advance(self._due({**(batches or {}), **(alarms or {})}), draft, batches=batches, alarms=alarms)
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
+    def _sure(self) -> None:
+        """Go on from what the database says, if it went away while it was written to: it may have taken that or not.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: it is still away; nothing is decided meanwhile.
+        """
+        if not self._records.renew():
+            return
+        log.warning("the database is back; going on from what it says")
+        now, self._entries = self._monotonic(), {}
+        for name, managed in self._records.managed.items():
+            if not managed.withdrawn:
+                view, up = View.of(self._fleet, name, managed.group or "", now), shadows.ready(managed, self._fleet)
+                self._entries[name] = published(managed, view, settled=False, shadowing=up)[1]
+        self.write_snapshot()
+
     def _known(self, name: str) -> Managed:
+        self._sure()
         managed = self._records.managed.get(name)
         if managed is None or managed.withdrawn:
             raise UnknownError(f"unknown model {name!r}")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from policies.ledger.checkpointer import DirectoryPlace, audit
 from policies.ledger.served import KINDS, serving_at
@@ -33,20 +34,21 @@ def release(version: str, group: str = "shared") -> Release:
 class World:
     """A store with one replica and one actuator that do what they are told; `error_rate` is the candidate's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str | None = None) -> None:
         self.folder, self.now = folder, 1_000_000.0
+        self.database = database or f"sqlite:///{folder / 'control.db'}"
         self.stepped = 0.0  # how far the wall clock was put forward since
         self.sequence = 0
         self.error_rate = 0.0
         self.application = {"status": "ready", "reason": "", "fault": "platform"}
         self.replaying = True
+        self.refused = 0  # requests that were asked again
         self.store = self.open()
 
     def open(self) -> Store:
-        database = f"sqlite:///{self.folder / 'control.db'}"
         snapshot = self.folder / "snapshot.json"
         store = Store(
-            database,
+            self.database,
             snapshot,
             "key",
             rollout_seconds=100,
@@ -66,9 +68,8 @@ class World:
         """Let a second pass in which both arms answer requests."""
         self.now += 1
         entry = self.store.state.models["m"]
-        self.store.applications(
-            {one.name: self.application | {"digest": one.release.digest} for one in entry.candidates}
-        )
+        up = {one.name: self.application | {"digest": one.release.digest} for one in entry.candidates}
+        self.again(lambda: self.store.applications(up))
         entry = self.store.state.models["m"]
         loaded = [one for one in (entry.stable, entry.previous, entry.next) if one]
         stable = entry.stable
@@ -86,7 +87,17 @@ class World:
             "models": {"m": status},
             "counters": [batch | {"sequence": self.sequence}] if arms else [],
         }
-        self.store.report("r1", body)
+        self.again(lambda: self.store.report("r1", body))
+
+    def again(self, ask: Callable[[], object]) -> None:
+        """Ask as replicas and tools do: once more with the same, where the controller could not answer."""
+        while True:
+            try:
+                ask()
+            except sa.exc.DBAPIError:
+                self.refused += 1
+            else:
+                return
 
     def traffic(self, requests: int) -> Iterator[dict[str, Any]]:
         entry = self.store.state.models["m"]
@@ -117,7 +128,7 @@ class World:
         raise AssertionError(f"still {self.rollout()}")
 
     def promote(self, version: str) -> None:
-        self.store.release("m", release(version), {"kind": "all-at-once"})
+        self.again(lambda: self.store.release("m", release(version), {"kind": "all-at-once"}))
         self.until(lambda: self.rollout()["state"] == "promoted")
 
     def model(self) -> dict[str, Any]:
