@@ -56,15 +56,26 @@ def check(stack: StackArgument, as_json: JsonOption = False) -> None:
 def before_up(context: Context) -> None:
     """Refuse an `up` that the policies stop, before anything is created or changed.
 
-    A local environment is not kept waiting: it is one person's own, and the few rules that are mandatory there are
-    asked by the review and by `pulumi preview --policy-pack policies`.
+    A local environment is not kept waiting: what was judged today is not judged again while no file differs.
 
     Raises:
         CommandFailed: they stop it, or the gate would not open.
     """
-    settings = context.settings
-    if environment_kind(settings.environment, settings.target, settings.gates.kind) == "local":
+    from infra.gating.repeated import files_digest, judged_today, remember
+    from policies.gates.files import gate_folder
+    from policies.pack.servicer import clock
+
+    settings, now = context.settings, clock()
+    local = environment_kind(settings.environment, settings.target, settings.gates.kind) == "local"
+    folder, digest = gate_folder(PROJECT, context.stack), files_digest(PROJECT, context.stack) if local else ""
+    if local and judged_today(folder, digest, now):
         return
+    _judge(context)
+    if local:
+        remember(folder, digest, now)
+
+
+def _judge(context: Context) -> None:
     assessment = assessed(context)
     document = _document(context, assessment)
     passage = document.get("passage")

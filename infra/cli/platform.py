@@ -29,7 +29,8 @@ def register(app: typer.Typer) -> None:
 def up(stack: StackArgument = DEFAULT_STACK, as_json: JsonOption = False) -> None:
     """Bring the stack up: `pulumi up -s STACK`, after getting the tools that are missing.
 
-    Where policies are mandatory they judge the plan first, and stop it before anything is created.
+    The policies judge the plan first, and stop it before anything is created. Locally the same files are judged once a
+    day.
     """
     context = Context(stack)
     context.settings  # noqa: B018 - a bad setting stops here, before anything is touched

@@ -3,6 +3,9 @@
 Weakened is a gate through which something may pass now that did not pass before. Where that cannot be told (the code of
 a rule has changed, the gate's own files, a workflow) it counts as weakened: somebody answers for it by a waiver that
 stands in the same change, or it stops. Such a waiver counts in the change that adds it and in no other.
+
+A base of before there were any gates has none that could be weakened: the change introduces them, and is told so. What
+guarded something without them (signers, workflows, settings that were stated) is compared all the same.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from datetime import date, timedelta
 from typing import Any, Final, Literal
 
 from policies.report.document import GateChange, GateKind
-from policies.report.gate_state import GateState, is_workflow
+from policies.report.gate_state import GateState, is_gate_file, is_workflow
 from policies.report.places import setting_places, waiver_lines
 from policies.waivers import (
     CODE_CHANGED,
@@ -69,12 +72,16 @@ def gate_changes(base: GateState, head: GateState, today: date) -> list[GateChan
         for which, state in (("base", base), ("head", head))
         for text in state.problems
     ]
-    if base.rules is not None and head.rules is not None:
+    if base.gateless and head.rules:
+        text = f"the base has no gates: this change introduces them, with {len(head.rules)} rules"
+        found.append(GateChange(kind="rule", subject="gates", after="introduced", text=text))
+    elif base.rules is not None and head.rules is not None:
         found += _rules(base.rules, head.rules, answers)
     found += _settings(base, head, answers)
     if base.waivers is not None and head.waivers is not None:
         found += _waivers(base.waivers, head.waivers, today, waiver_lines(head.texts.get(WAIVERS, "")))
-    found += _files(base.files, head.files, answers)
+    files = {path: digest for path, digest in base.files.items() if not (base.gateless and is_gate_file(path))}
+    found += _files(files, head.files, answers)
     return sorted(found, key=lambda one: (not one.stops, not one.weakens, one.kind, one.subject, one.text))
 
 
@@ -168,8 +175,10 @@ def _settings(base_state: GateState, head_state: GateState, answers: _Answers) -
             old, new = base[stack].get(key), head[stack].get(key)
             if (by := _yardstick(key)) is None or old == new:
                 continue
-            weakens = _weakens(old, new, by)
-            text = "a setting that rules measure by has changed" + (", which weakens them" if weakens else "")
+            first = base_state.gateless and old is None
+            weakens = not first and _weakens(old, new, by)
+            text = "a setting that rules measure by " + ("is stated first" if first else "has changed")
+            text += ", which weakens them" if weakens else ""
             change = GateChange(
                 kind="setting", subject=f"{stack}: {key}", before=_shown(old), after=_shown(new), weakens=weakens,
                 text=text, place=str(setting_places(stack, [key], head_state.texts)[key]),

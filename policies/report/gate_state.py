@@ -53,6 +53,7 @@ class GateState:
         texts: texts of the files of stacks, baselines and waivers, for places.
         files: digests of the gate's own files, of workflows and of the files of allowed signers.
         problems: what could not be had, and why.
+        gateless: whether there are no gates at all yet: a checkout of before they were introduced.
     """
 
     rules: Mapping[str, Mapping[str, Any]] | None = field(default_factory=dict)
@@ -61,6 +62,7 @@ class GateState:
     texts: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     problems: Sequence[str] = ()
+    gateless: bool = False
 
 
 def read_gate_state(checkout: Path, python: Path | None = None) -> GateState:
@@ -72,7 +74,7 @@ def read_gate_state(checkout: Path, python: Path | None = None) -> GateState:
     """
     problems: list[str] = []
     rules: Mapping[str, Mapping[str, Any]] | None = {}
-    if (checkout / "policies" / "rules").is_dir():
+    if gates := (checkout / "policies" / "rules").is_dir():
         rules, problem = _described(checkout, python or Path(sys.executable))
         problems += [problem] if problem else []
     waivers: Sequence[Waiver] | None = None
@@ -95,7 +97,7 @@ def read_gate_state(checkout: Path, python: Path | None = None) -> GateState:
     }
     return GateState(
         rules=rules, waivers=waivers, settings=settings, texts=texts, problems=[*problems, *unread],
-        files=dict(_digests(checkout, {str(one) for one in signers})),
+        files=dict(_digests(checkout, {str(one) for one in signers})), gateless=not gates,
     )  # fmt: skip
 
 
@@ -214,3 +216,8 @@ def _digests(checkout: Path, signers: set[str]) -> Iterator[tuple[str, str]]:
 def is_workflow(path: str) -> bool:
     """Return whether a path is one of `WORKFLOWS`."""
     return any(fnmatchcase(path, pattern) for pattern in WORKFLOWS)
+
+
+def is_gate_file(path: str) -> bool:
+    """Return whether a path is one of `GATE_FILES`."""
+    return any(fnmatchcase(path, pattern.replace("**/", "*")) for pattern in GATE_FILES)

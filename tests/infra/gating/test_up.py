@@ -157,11 +157,40 @@ def test_breaking_the_glass_needs_a_key_and_a_reason(
     assert not break_glass_file(project / ".mlops/gates/prod").exists()
 
 
-def test_the_target_local_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_is_judged_before_anything_is_created(
+    stack: Make, ups: Callable[[Played], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finding = {"rule": "security.one", "status": "failed", "level": "mandatory", "severity": "high", "text": "open"}
+    ran = ups(stack(evaluation={"findings": [finding], "counts": {"failed": 1}, "asked": ["security.one"]},
+                    gate={"environment": "local", "target": "local"}))  # fmt: skip
     monkeypatch.setattr(Context, "settings", Settings())
-    monkeypatch.setattr(gate, "assessed", lambda _context: pytest.fail("nothing is mandatory there"))
+
+    for _ in range(2):
+        with pytest.raises(CommandFailed, match="stack local is left as it is: 1 things stop it"):
+            platform.up("local")
+    assert ran == []
+
+
+def test_local_is_judged_once_a_day_while_no_file_differs(
+    stack: Make, ups: Callable[[Played], list[str]], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ups(stack(gate={"environment": "local", "target": "local"}))
+    monkeypatch.setattr(Context, "settings", Settings())
+    judge, judged = gate.assessed, list[str]()
+    monkeypatch.setattr(gate, "assessed", lambda context: judged.append(context.stack) or judge(context))
+    monkeypatch.setenv("MLOPS_NOW", "2026-11-20T09:00:00+00:00")
 
     gate.before_up(Context("local"))
+    gate.before_up(Context("local"))
+    assert len(judged) == 1
+
+    monkeypatch.setenv("MLOPS_NOW", "2026-11-21T09:00:00+00:00")
+    gate.before_up(Context("local"))
+    assert len(judged) == 2
+
+    (project / "policies/rule.py").write_text("RULE = 2\n")
+    gate.before_up(Context("local"))
+    assert len(judged) == 3
 
 
 def test_no_option_takes_a_key() -> None:

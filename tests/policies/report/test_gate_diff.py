@@ -274,3 +274,39 @@ def test_what_stops_comes_first() -> None:
         "cost.budget",
         "cost.x on every: cost.budget",
     ]
+
+
+# --- a base of before there were gates -----------------------------------------------------------------------------
+
+
+def test_gates_that_a_change_introduces_are_told_as_such_and_weaken_nothing() -> None:
+    base = state(gateless=True, settings={"prod": {}}, files={"infra/git.py": "1"})
+    head = state(
+        described(), described(id="cost.worst"), files={"infra/git.py": "2", "policies/judge.py": "1"},
+        settings={"prod": {"aws.governance.budgetUsd": 9000, "gates.kind": "prod"}},
+    )  # fmt: skip
+    found = changes(base, head)
+    assert not any(each.weakens or each.stops for each in found)
+    (told,) = (each for each in found if each.kind == "rule")
+    assert told.text == "the base has no gates: this change introduces them, with 2 rules"
+    assert {each.text for each in found if each.kind == "setting"} == {
+        "a setting that rules measure by is stated first"
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"settings": {"prod": {"aws.inference.approval": "signatures"}}},
+         {"settings": {"prod": {"aws.inference.approval": "rule"}}}),
+        ({"files": {".github/workflows/deploy.yml": "1"}}, {"files": {".github/workflows/deploy.yml": "2"}}),
+        ({"files": {"stacks/trust/prod.signers": "1"}}, {"files": {"stacks/trust/prod.signers": "2"}}),
+    ],
+)  # fmt: skip
+def test_what_guarded_before_there_were_gates_is_still_compared(before: dict[str, Any], after: dict[str, Any]) -> None:
+    found = changes(state(gateless=True, **before), state(described(), **after))
+    assert [each.stops for each in found] == [True, False]
+
+
+def test_a_head_that_has_no_gates_has_lost_them() -> None:
+    assert one(state(described()), state(gateless=True)).stops

@@ -32,6 +32,7 @@ def _rules(checkout: Path, description: str) -> GateState:
 def test_our_own_rules_describe_themselves() -> None:
     state = read_gate_state(PROJECT)
     assert state.problems == []
+    assert not state.gateless
     assert state.rules is not None
     assert state.rules["security.bucket-not-public"]["waivable"] is False
     assert state.rules["security.bucket-not-public"]["levels"]["prod"] == "mandatory"
@@ -47,7 +48,7 @@ def test_settings_are_those_in_force_without_secrets(checkout: Path) -> None:
 
 def test_a_checkout_without_policies_has_no_gates(checkout: Path) -> None:
     state = read_gate_state(checkout)
-    assert (state.rules, state.waivers, state.problems) == ({}, (), [])
+    assert (state.rules, state.waivers, state.problems, state.gateless) == ({}, (), [], True)
 
 
 @pytest.mark.parametrize(
