@@ -23,6 +23,9 @@ def review(
         list[str] | None, typer.Argument(help="Stacks; without any, those that the change touches.", metavar="[STACK]…")
     ] = None,
     base: Annotated[str, typer.Option("--base", help="Commit or branch that it is compared with.")] = "main",
+    head: Annotated[
+        str, typer.Option("--head", help="Commit or branch that is reviewed, instead of the files that are there.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="File for the comment in Markdown.")] = None,
     sarif: Annotated[Path | None, typer.Option("--sarif", help="File for the findings as SARIF.")] = None,
@@ -33,6 +36,11 @@ def review(
     from infra.engine.tools import ensure
 
     time = _time(now)
+    if head:
+        files = {"--markdown": markdown, "--sarif": sarif, "--junit": junit}
+        options = [each for name, file in files.items() if file for each in (name, str(file.absolute()))]
+        options += ["--json"] if as_json else []
+        raise typer.Exit(_elsewhere(head, base, [*(stacks or []), *options, "--now", time.isoformat()]))
     _known(stacks or [])
     ensure("pulumi", say)
     found = _made(stacks or [], base, time)
@@ -49,6 +57,16 @@ def review(
             f"this must not be merged: {found.obstacles[0]}" + (f" (and {count - 1} more)" if count > 1 else ""),
             hint="`./mlops policies explain RULE` says what a rule asks and why",
         )
+
+
+def _elsewhere(head: str, base: str, arguments: list[str]) -> int:
+    from infra.review.changes import ChangeError
+    from infra.review.elsewhere import review_of
+
+    try:
+        return review_of(context.PROJECT, head, base, arguments)
+    except ChangeError as error:
+        raise CommandFailed(str(error), exit_code=2) from None
 
 
 def _made(stacks: list[str], base: str, time: datetime) -> Review:

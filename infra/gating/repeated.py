@@ -46,7 +46,7 @@ def judged_today(folder: Path, digest: str, now: datetime) -> bool:
         found = json.loads((folder / _NAME).read_text("utf-8"))
     except (OSError, ValueError):
         return False
-    return found == _record(digest, now)
+    return bool(found == _record(digest, now))
 
 
 def remember(folder: Path, digest: str, now: datetime) -> None:

@@ -13,7 +13,7 @@ from infra.cli import gate, platform
 from infra.cli.app import app
 from infra.cli.context import Context
 from infra.cli.output import CommandFailed
-from infra.gating.assessment import assess
+from infra.gating.assessment import Assessment, assess
 from infra.settings import Settings
 from infra.settings.gates import Gates
 from policies.gates.files import break_glass_file, read_break_glass, read_verdict
@@ -177,7 +177,12 @@ def test_local_is_judged_once_a_day_while_no_file_differs(
     ups(stack(gate={"environment": "local", "target": "local"}))
     monkeypatch.setattr(Context, "settings", Settings())
     judge, judged = gate.assessed, list[str]()
-    monkeypatch.setattr(gate, "assessed", lambda context: judged.append(context.stack) or judge(context))
+
+    def counted(context: Context) -> Assessment:
+        judged.append(context.stack)
+        return judge(context)
+
+    monkeypatch.setattr(gate, "assessed", counted)
     monkeypatch.setenv("MLOPS_NOW", "2026-11-20T09:00:00+00:00")
 
     gate.before_up(Context("local"))
