@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,17 +20,26 @@ settings.register_profile("fast", deadline=None, max_examples=20)
 settings.load_profile("default")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long.
+
+    Files are what workers share (`./mlops test`); with a long one last, the others would have nothing to do meanwhile.
+    """
+    long = {item.path for item in items if item.get_closest_marker("engine") or item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)  # stable: beyond that, the order stays
+
+
 def pytest_collection_finish() -> None:
     """Spare the garbage collector what lives as long as the run: modules and thousands of tests."""
     gc.collect()
     gc.freeze()
 
 
-@pytest.fixture
-def free_port() -> Iterator[int]:
-    """A TCP port of the loopback address for a server that the test starts by its number.
+@contextmanager
+def held_port() -> Iterator[int]:
+    """A TCP port of the loopback address for a server that is started by its number.
 
-    It is held until the test's end by a socket that is bound and does not listen. The kernel then gives it to nobody
+    It is held until the block's end by a socket that is bound and does not listen. The kernel then gives it to nobody
     who asks for any port (each engine, each client connection of this machine does), while a server that names it,
     with SO_REUSEADDR as servers do, gets it.
     """
@@ -37,6 +47,13 @@ def free_port() -> Iterator[int]:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 0))
         yield int(holder.getsockname()[1])
+
+
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    """A port for a server of the test, see `held_port`."""
+    with held_port() as port:
+        yield port
 
 
 @pytest.fixture(scope="session")

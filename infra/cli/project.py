@@ -4,7 +4,6 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ import typer
 
 from infra.cli.context import DEFAULT_STACK, PROJECT
 from infra.cli.output import CommandFailed, err, print_json, print_table, say
+from infra.cli.steps import Step, room_for_both, run_steps
 from infra.engine import crds
 from infra.engine import doctor as checks
 from infra.engine.environment import engine_environment
@@ -26,8 +26,11 @@ _NOTHING_TO_RUN = 5
 
 
 def _side_by_side() -> list[str]:
-    """Return how tests share the cores; those of a file stay together, since they share what they have started."""
-    return ["-n", str(max(2, min(4, os.cpu_count() or 2))), "--dist", "loadfile"]
+    """Return how tests share the cores; those of a file stay together, since they share what they have started.
+
+    Files are begun in the order in which tests/conftest.py puts them, long ones first.
+    """
+    return ["-n", str(max(2, min(4, os.cpu_count() or 2))), "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +45,7 @@ def register(app: typer.Typer) -> None:
 def check(
     context: typer.Context,
     fast: Annotated[bool, typer.Option("--fast", help="Only what fits between two edits (≤ 1 min).")] = False,
+    apart: Annotated[bool, typer.Option("--apart", help="The platform's tests after the others, not beside.")] = False,
 ) -> None:
     """Run every check: lint, formatting, strict types, import contracts, tests. Further arguments go to pytest."""
     if not fast:
@@ -52,31 +56,23 @@ def check(
     python = sys.executable
     scripts = os.path.dirname(python)  # noqa: PTH120 - not resolved: a virtual environment's python is a link
     pytest = [python, "-m", "pytest", "--durations=15"]
-    # The platform has the machine to itself: what is asserted of it under load would else be of the other tests.
-    tests = [("tests", [*pytest, *_side_by_side(), *(_FAST if fast else ["-m", "not local"]), *context.args])]
-    if not fast:
-        tests.append(("tests of the platform", [*pytest, "-m", "local", *context.args]))
-    steps = [
-        ("lint", [f"{scripts}/ruff", "check", "."]),
-        ("format", [f"{scripts}/ruff", "format", "--check", "."]),
-        ("types", [python, "-m", "mypy"]),
-        ("import contracts", [f"{scripts}/lint-imports"]),
-        *tests,
+    tests = Step("tests", [*pytest, *_side_by_side(), *(_FAST if fast else ["-m", "not local"]), *context.args])
+    platform = Step("tests of the platform", [*pytest, "-m", "local", *context.args])
+    groups: list[tuple[Step, ...]] = [
+        (Step("lint", [f"{scripts}/ruff", "check", "."]),),
+        (Step("format", [f"{scripts}/ruff", "format", "--check", "."]),),
+        (Step("types", [python, "-m", "mypy"]),),
+        (Step("import contracts", [f"{scripts}/lint-imports"]),),
     ]
-    # With bytecode kept, also of tests with their rewritten assertions, collecting them takes half the time.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    failed, idle = [], []
-    for name, command in steps:
-        say(f"── {name}")
-        begin = time.monotonic()
-        code = subprocess.run(command, cwd=PROJECT, env=environment, check=False).returncode
-        if code == _NOTHING_TO_RUN and name.startswith("tests"):
-            idle.append(name)
-            code = 0
-        say(f"── {name}: {'ok' if code == 0 else f'failed ({code})'} in {time.monotonic() - begin:.0f} s")
-        if code != 0:
-            failed.append(name)
-    if len(idle) == len(tests):
+    if fast:
+        groups.append((tests,))
+    elif apart or context.args or not room_for_both():
+        groups += [(tests,), (platform,)]
+    else:
+        groups.append((tests, platform))
+    codes = run_steps(groups, PROJECT)
+    failed = [name for name, code in codes.items() if code not in (0, _NOTHING_TO_RUN)]
+    if all(codes[step.name] == _NOTHING_TO_RUN for step in (tests, platform) if step.name in codes):
         failed.append("tests (none was found)")
     if failed:
         raise CommandFailed(f"failed: {', '.join(failed)}")
