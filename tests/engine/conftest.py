@@ -16,6 +16,7 @@ from pulumi import automation
 
 from components.paths import short_directory
 from infra.provider import marks, rendering, supervisor
+from tests.quick_stack import QuickStack
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,6 +55,7 @@ class Project:
     folder: Path
     pulumi: Path
     program: Callable[[], None] = lambda: None
+    _quick: QuickStack | None = None
 
     @property
     def home(self) -> str:
@@ -75,19 +77,25 @@ class Project:
         }
 
     def stack(self) -> automation.Stack:
+        """The stack, for what is more than an operation."""
+        options = automation.LocalWorkspaceOptions(work_dir=str(self._work()), env_vars=self.environment())
+        return automation.create_or_select_stack("local", program=self.program, project_name="mlops", opts=options)
+
+    def _work(self) -> Path:
         work = self.folder / "work"
         if not work.exists():
             work.mkdir()
             (self.folder / "state").mkdir()
             provider = f"{{name: blueprint, path: {ROOT / 'infra' / 'provider'}}}"
             (work / "Pulumi.yaml").write_text(f"name: mlops\nruntime: python\nplugins: {{providers: [{provider}]}}\n")
-        options = automation.LocalWorkspaceOptions(work_dir=str(work), env_vars=self.environment())
-        return automation.create_or_select_stack("local", program=self.program, project_name="mlops", opts=options)
+        return work
 
     def _run(self, operation: str, **options: Any) -> Outcome:
         lines: list[str] = []
         try:
-            result = getattr(self.stack(), operation)(on_output=lines.append, color="never", **options)
+            stack = self._quick = self._quick or QuickStack.of("local", self._work(), self.environment())
+            stack.workspace.program = self.program
+            result = getattr(stack, operation)(on_output=lines.append, color="never", **options)
         except automation.CommandError as error:
             return Outcome("\n".join([*lines, str(error)]), failed=True)
         changes = result.change_summary if operation == "preview" else result.summary.resource_changes or {}

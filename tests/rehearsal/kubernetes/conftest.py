@@ -17,6 +17,7 @@ from infra.engine.errors import ToolError
 from infra.rehearsal import faults
 from infra.rehearsal.kubernetes.api_server import ApiServer, api_server
 from infra.rehearsal.kubernetes.provider import TOKEN
+from tests.quick_stack import QuickStack
 
 ROOT = Path(__file__).parents[3]
 
@@ -47,6 +48,7 @@ class Rehearsed:
     folder: Path
     server: ApiServer
     program: Callable[[], None] = lambda: None
+    _quick: QuickStack | None = None
 
     @property
     def kubeconfig(self) -> dict[str, Any]:
@@ -88,7 +90,7 @@ class Rehearsed:
         changes = result.change_summary if operation == "preview" else result.summary.resource_changes or {}
         return Outcome("\n".join(lines), {str(getattr(key, "value", key)): count for key, count in changes.items()})
 
-    def _stack(self, providers: str) -> automation.Stack:
+    def _stack(self, providers: str) -> QuickStack:
         work = self.folder / "work"
         if not work.exists():
             work.mkdir(parents=True)
@@ -102,8 +104,10 @@ class Rehearsed:
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
             "PULUMI_DEBUG_PROVIDERS": providers,
         }
-        options = automation.LocalWorkspaceOptions(work_dir=str(work), env_vars=variables)
-        return automation.create_or_select_stack("test", program=self.program, project_name="mlops", opts=options)
+        self._quick = self._quick or QuickStack.of("test", work, variables)
+        self._quick.workspace.env_vars = variables
+        self._quick.workspace.program = self.program
+        return self._quick
 
     def state_text(self) -> str:
         """The whole state, as it lies on disk."""
