@@ -1,5 +1,6 @@
 """The Pulumi program: the settings of the stack become its platform."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,9 +13,13 @@ from components.platform import Platform  # noqa: E402
 from infra import installed  # noqa: E402
 from infra.arguments import platform_args  # noqa: E402
 from infra.engine.errors import EngineError  # noqa: E402
+from infra.engine.stack import Stack  # noqa: E402
 from infra.facts import commit_of  # noqa: E402
 from infra.releases_target import require_own_trust  # noqa: E402
 from infra.settings import SettingsError, read_program, secret_keys  # noqa: E402
+
+# An engine that was not called by `./mlops` has just written there what belongs to this machine alone.
+Stack(PROJECT, pulumi.get_stack(), os.environ).drop_generated_salt()
 
 try:
     settings = read_program(PROJECT)

@@ -160,6 +160,25 @@ def test_plain_engine_works_and_leaves_the_stack_file_alone(stack: Stack, capfd:
 
 
 @pytest.mark.engine
+def test_program_can_take_out_the_salt_that_an_engine_called_by_others_writes(stack: Stack) -> None:
+    stack.up()  # from now on the state holds the salt
+    before = stack.file.read_text()
+    # As infra/__main__.py does it.
+    (stack.project / "infra" / "__main__.py").write_text(
+        f"import os, pathlib, sys\nsys.path.insert(0, {str(ROOT)!r})\nimport pulumi\n"
+        "from infra.engine.stack import Stack\n"
+        "project = pathlib.Path(__file__).resolve().parents[1]\n"
+        "print('taken out:', Stack(project, pulumi.get_stack(), os.environ).drop_generated_salt())\n"
+    )
+    done = subprocess.run(
+        [stack.environment["MLOPS_PULUMI"], "preview", "-s", "test", "--non-interactive"],
+        cwd=stack.project, env=dict(stack.environment), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "taken out: True" in done.stdout
+    assert stack.file.read_text() == before
+
+
+@pytest.mark.engine
 def test_salt_that_secrets_in_the_file_need_is_kept(stack: Stack) -> None:
     stack.up()
     code = pass_through(
