@@ -167,8 +167,12 @@ class _Submission:
             progress.show(self._logs() if step == "wait" else "", seconds)
             self._call.sleep(_POLL_SECONDS)
 
-    def _patiently(self, operation: Callable[[], Any], began: float, patience: float = 60.0) -> Any:
-        """Do `operation`, again for a while when Ray does not answer: a dashboard is busy at times."""
+    def _patiently(self, operation: Callable[[], Any], began: float, patience: float = 180.0) -> Any:
+        """Do `operation`, again for a while when Ray does not answer.
+
+        A dashboard is busy at times, and a head node that is started anew by its supervisor takes minutes on a busy
+        machine.
+        """
         deadline = time.monotonic() + min(patience, max(0.0, self._run.timeout - (time.monotonic() - began)))
         while True:
             try:
