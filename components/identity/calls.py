@@ -27,7 +27,10 @@ from components.identity.matrix import (
 )
 from policies.access import Call
 
-DESTROYS = ("s3:DeleteObject", "s3:DeleteObjectVersion", "s3:PutBucketPolicy", "s3:BypassGovernanceRetention")
+DESTROYS = (
+    "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:PutBucketPolicy", "s3:BypassGovernanceRetention",
+    "s3:PutObjectRetention", "s3:PutObjectLegalHold",
+)  # fmt: skip
 """What nobody may do with the audit bucket."""
 ELSEWHERE = "another"
 """Environment of the same client and account to which foreign things belong."""

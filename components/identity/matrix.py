@@ -141,9 +141,11 @@ MATRIX: tuple[Identity, ...] = (
         name="control",
         namespace="serving",
         service_account="control",
-        why="Rollout controller: state and ledger; puts signed checkpoints where it cannot change them again",
+        why="Rollout controller: state and ledger; puts signed checkpoints where it can change none again",
         grants=(
+            # Puts and reads, and neither deletes nor changes how long they are kept.
             Grant(kind="bucket", name="audit", access="send", prefix="ledger/", key="audit"),
+            Grant(kind="bucket", name="audit", access="read", prefix="ledger/", key="audit"),
             Grant(kind="bucket", name="captures", access="read"),
             Grant(kind="topic", name="alarms", access="send"),
         ),
@@ -219,6 +221,7 @@ MATRIX: tuple[Identity, ...] = (
                 "features-token",
                 "grafana-admin",
                 "inference-token",
+                "ledger-key",
                 "predict-tls",
                 "ray-token",
                 "registry-password",

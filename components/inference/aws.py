@@ -27,12 +27,15 @@ WHAT = {
     "control-admin": "Admin token of the rollout controller",
     "control-replica": "What replicas show to the rollout controller",
     "inference-token": "What replicas ask for; the gateway adds it to requests that it lets through",
+    "ledger-key": "Key that signs checkpoints of the ledger, in the form of a secret",
     "ray-token": "Token of the Ray cluster of serving",
     "snapshot-key": "Signs what replicas read when the rollout controller is away",
 }
 """Secrets of serving, and what each opens."""
 CAPTURES = "captures"
 """Purpose of the bucket that captures are put into, and prefix of theirs in it."""
+CHECKPOINTS = "ledger"
+"""Prefix of the ledger's checkpoints in the audit bucket."""
 OLD_CAPTURES_DAYS = 7
 """Captures that were deleted by hand can be brought back this long, days."""
 
@@ -135,7 +138,7 @@ class AwsInference(Inference):
                 ),
                 self.child(),
             )
-            store = f"s3://{cloud.names.bucket(CAPTURES)}/{CAPTURES}?region={cloud.region}"
+            store = _address(cloud, CAPTURES, CAPTURES)
         control_url: Input[str] = ""
         control_targets: Input[list[str]] = []
         if args.digest is not None:
@@ -151,6 +154,7 @@ class AwsInference(Inference):
                     control_cidrs=args.control_cidrs,
                     token=made["inference-token"].value,
                     control_token=made["control-admin"].value,
+                    checkpoint_store=_address(cloud, "audit", CHECKPOINTS),
                     capture_store=store,
                 ),
                 self.child(depends_on=[*secrets, *derived, *args.ready]),
@@ -197,3 +201,8 @@ class AwsInference(Inference):
 
 def _entry(field: str, where: Mapping[str, Input[str]]) -> dict[str, Any]:
     return {"secretKey": field, "remoteRef": dict(where)}
+
+
+def _address(cloud: Cloud, purpose: str, prefix: str) -> str:
+    """Address of a store as pyarrow takes it; what is small is put by one request instead of three."""
+    return f"s3://{cloud.names.bucket(purpose)}/{prefix}?region={cloud.region}&allow_delayed_open=true"

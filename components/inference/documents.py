@@ -60,8 +60,9 @@ class ControlPlace:
         admin_token: what administrators show.
         replica_token: what replicas show.
         environment: name of the environment, in approvals and in the ledger.
-        captures: folder of captured predictions; None where it sees none, and then labels join none.
-        checkpoints: folder of the ledger's checkpoints, and path of the key that signs them; None to make none.
+        captures: where captured predictions lie, as `{"directory": …}` or `{"store": …}`; None where there
+            are none, and then labels are refused.
+        ledger: where its checkpoints are kept and what signs them, as `serving.control.config.LedgerConfig` reads it.
         trust: who must have approved, whose approvals count, and whether artifacts must be signed.
     """
 
@@ -73,8 +74,8 @@ class ControlPlace:
     admin_token: Secret
     replica_token: Secret
     environment: str
-    captures: str | None
-    checkpoints: tuple[str, str] | None
+    captures: Mapping[str, str] | None
+    ledger: Mapping[str, Any]
     trust: Mapping[str, Any]
 
 
@@ -131,8 +132,8 @@ def control_document(args: InferenceArgs, place: ControlPlace) -> dict[str, Any]
         "replicaToken": place.replica_token,
         "rolloutTimeoutSeconds": args.rollout_timeout_seconds,
         "environment": place.environment,
-        "ledger": {"checkpoints": place.checkpoints[0], "key": place.checkpoints[1]} if place.checkpoints else None,
-        "captures": {"directory": place.captures, "retentionDays": args.capture.retention_days}
+        "ledger": dict(place.ledger),
+        "captures": {**place.captures, "retentionDays": args.capture.retention_days}
         if args.capture.enabled and place.captures
         else None,
     } | dict(place.trust)

@@ -41,7 +41,7 @@ REHEARSAL = "rehearsal"
 """Trust root of the shipped examples, see `policies.releases.keys`."""
 CALLS = ("registry", "feature-store")
 """Namespaces whose servers replicas ask."""
-_MOUNTED = ("control-admin", "control-replica", "database-url", "snapshot-key")
+_MOUNTED = ("control-admin", "control-replica", "database-url", "ledger-key", "snapshot-key")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +93,7 @@ class KubernetesInferenceArgs(InferenceArgs):
         control_cidrs: blocks of the API server's interfaces, through whose proxy the controller is reached.
         token: bearer token that replicas ask for.
         control_token: the controller's admin token.
+        checkpoint_store: object store of the ledger's checkpoints; see `serving.control.checkpoint_store`.
         capture_store: object store that captures are put into; see `serving.capture_store`.
     """
 
@@ -103,6 +104,7 @@ class KubernetesInferenceArgs(InferenceArgs):
     control_cidrs: Sequence[str]
     token: Input[str]
     control_token: Input[str]
+    checkpoint_store: str
     capture_store: str | None = None
 
 
@@ -207,9 +209,13 @@ class KubernetesInference(Inference):
             admin_token=secret_file(secret_path("control-admin")),
             replica_token=secret_file(secret_path("control-replica")),
             environment=args.environment,
-            # Replicas put theirs into a bucket, which it does not read yet.
-            captures=None,
-            checkpoints=None,
+            captures={"store": args.capture_store} if args.capture_store else None,
+            # The disk ends with the pod: checkpoints only wait there, and the key stands in a secret.
+            ledger={
+                "checkpoints": f"{STATE}/checkpoints",
+                "store": args.checkpoint_store,
+                "secret": secret_file(secret_path("ledger-key")),
+            },
             trust={
                 "approval": args.section.approval,
                 "signature": "required",

@@ -116,8 +116,11 @@ class LocalInference(Inference):
                                 admin_token=tokens["admin"],
                                 replica_token=tokens["replica"],
                                 environment=args.environment,
-                                captures=site.data("captures"),
-                                checkpoints=(site.data("ledger", "checkpoints"), site.data("ledger", "checkpoint-key")),
+                                captures={"directory": site.data("captures")},
+                                ledger={
+                                    "checkpoints": site.data("ledger", "checkpoints"),
+                                    "key": site.data("ledger", "checkpoint-key"),
+                                },
                                 # On one machine a version that passed its evaluation may start, if training signed it;
                                 # approvals can be tried with demo keys, and a quarantine is lifted by nothing else.
                                 trust={"approval": "rule", "signature": "required", "demoKeys": site.data("keys")},

@@ -76,9 +76,9 @@ class DirectoryPlace:
 
     def put(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint; on return it is durable. One that is there already stays as it is."""
-        folder = self._path / f"{checkpoint.time.astimezone(UTC):%Y-%m-%d}"
+        target = self._path_of(checkpoint)
+        folder = target.parent
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / f"{checkpoint.seq:015d}.json"
         with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".new-", encoding="utf-8") as file:
             json.dump(checkpoint.to_json(), file, indent=1)
             file.flush()
@@ -89,6 +89,10 @@ class DirectoryPlace:
                 return
         for changed in (folder, self._path):
             _sync(changed)
+
+    def drop(self, checkpoint: Checkpoint) -> None:
+        """Forget a checkpoint that is kept elsewhere by now."""
+        self._path_of(checkpoint).unlink(missing_ok=True)
 
     def latest(self) -> Checkpoint | None:
         """Return the checkpoint that goes furthest.
@@ -109,6 +113,9 @@ class DirectoryPlace:
             except ValueError as error:
                 problems.append(str(error))
         return checkpoints, problems
+
+    def _path_of(self, checkpoint: Checkpoint) -> Path:
+        return self._path / f"{checkpoint.time.astimezone(UTC):%Y-%m-%d}" / f"{checkpoint.seq:015d}.json"
 
     def _files(self) -> list[Path]:
         return sorted(path for path in self._path.glob("*/*.json") if not path.name.startswith("."))
@@ -158,7 +165,8 @@ class Checkpointer:
             interval: how old an entry may become before it is covered, in seconds.
 
         Raises:
-            LedgerBrokenError: the last checkpoint is none of this ledger, or does not fit it.
+            LedgerBrokenError: the last checkpoint is none of this ledger, does not fit it or can't be read.
+            OSError: the place can't be asked.
         """
         self._ledger = ledger
         self._place = place
@@ -172,7 +180,10 @@ class Checkpointer:
         self._sealed = genesis(ledger.id)
         self.error: str | None = None
         """Why the last look failed; None when it did not. While it is set, new entries may be without a checkpoint."""
-        latest = place.latest()
+        try:
+            latest = place.latest()
+        except ValueError as error:
+            raise LedgerBrokenError(f"the last checkpoint can't be read: {error}") from None
         if latest is not None:
             self._resume(latest)
         if latest is None or _signer(latest) != public_key(key):

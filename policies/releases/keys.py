@@ -23,7 +23,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -40,6 +42,8 @@ Signer = Callable[[str, bytes], str]
 # The trust root of everything that is shipped signed as an example. Environments that are no rehearsal refuse it.
 REHEARSAL = "rehearsal"
 
+_LEAST_SECRET = 43
+"""Characters of 32 bytes in base 64."""
 _NAMESPACE = re.compile(r"[a-z*?!][a-z0-9.:*?!-]*")
 _PRINCIPAL = re.compile(r"[^\s,*?!]+")
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?)?Z")
@@ -291,6 +295,22 @@ def make_key(path: Path, comment: str) -> PrivateKey:
     private = read_private_key(path)
     path.with_name(path.name + ".pub").write_text(f"{public_key(private).line()} {comment}\n")
     return private
+
+
+def derive_key(secret: str, purpose: str) -> PrivateKey:
+    """Return the Ed25519 key that a secret stands for, where no disk outlives the process: HKDF with SHA-256, RFC 5869.
+
+    Args:
+        secret: at least 32 random bytes, as text.
+        purpose: what the key is for; each purpose has its own.
+
+    Raises:
+        KeyFileError: the secret is too short.
+    """
+    if len(secret) < _LEAST_SECRET:
+        raise KeyFileError(f"the secret of the key for {purpose}: expected at least {_LEAST_SECRET} characters")
+    derived = HKDF(hashes.SHA256(), 32, salt=None, info=purpose.encode()).derive(secret.encode())
+    return ed25519.Ed25519PrivateKey.from_private_bytes(derived)
 
 
 @dataclass(frozen=True)

@@ -5,24 +5,24 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 import uuid
 
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
-from policies.ledger.checkpointer import DirectoryPlace, LedgerBrokenError
+from policies.ledger.checkpointer import LedgerBrokenError
 from policies.ledger.store import LedgerDamagedError
-from policies.releases.keys import KeyFileError, make_key
-from policies.releases.signing import public_key
+from policies.releases.keys import KeyFileError
 from serving.config import ConfigError
 from serving.control.app import Control
 from serving.control.audit_api import Audit
+from serving.control.captures import Captures
 from serving.control.config import ControlConfig, read
 from serving.control.database import LEASE_SECONDS, LeaseHeldError
 from serving.control.joining import Joiner
 from serving.control.schema import SchemaError
+from serving.control.sealing import Sealing
 from serving.control.store import Store
 
 log = logging.getLogger("serving.control")
@@ -35,11 +35,10 @@ def main() -> int:
     path = parser.parse_args().config
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     os.umask(0o077)
-    stop = threading.Event()
     try:
         config = read(path)
         store = _open(config)
-        audit = _seal(config, store, stop)
+        sealing = Sealing(config.ledger, store.seal_with, _end) if config.ledger else None
     except (
         ConfigError, OSError, SQLAlchemyError, LeaseHeldError, LedgerDamagedError, LedgerBrokenError, KeyFileError,
         SchemaError,
@@ -48,8 +47,13 @@ def main() -> int:
         return 1
     labels = None
     if config.captures is not None:
-        labels = Joiner(store, config.captures.directory, config.captures.retention_days, time.time)
-    control = Control(store, config.admin_token, config.replica_token, audit, labels=labels, lost=_end)
+        captures = Captures(config.captures.place)
+        labels = Joiner(store, captures, config.captures.retention_days, time.time)
+    audit = Audit(store.ledger, sealing.place, (sealing.key,)) if sealing else None
+    unsealed = (lambda: sealing.unsealed_seconds) if sealing else None
+    control = Control(
+        store, config.admin_token, config.replica_token, audit, labels=labels, lost=_end, unsealed=unsealed
+    )
     uvicorn.run(
         control.application(),
         host=config.host,
@@ -59,7 +63,8 @@ def main() -> int:
         # Long polls are ended, not waited for.
         timeout_graceful_shutdown=1,
     )
-    stop.set()
+    if sealing is not None:
+        sealing.close()
     return 1 if control.failed else 0
 
 
@@ -83,17 +88,6 @@ def _open(config: ControlConfig) -> Store:
                 raise
             log.info("%s", error)
             time.sleep(0.5)
-
-
-def _seal(config: ControlConfig, store: Store, stop: threading.Event) -> Audit:
-    """Begin to make checkpoints, where the settings name a place for them."""
-    if config.ledger is None:
-        return Audit(store.ledger, None, ())
-    place = DirectoryPlace(config.ledger.checkpoints)
-    key = make_key(config.ledger.key, "ledger checkpoints")
-    checkpointer = store.seal_with(place, key)
-    threading.Thread(target=checkpointer.run, args=(stop,), name="checkpoints", daemon=True).start()
-    return Audit(store.ledger, place, (public_key(key),))
 
 
 def _end() -> None:

@@ -82,6 +82,7 @@ class Control:
         *,
         labels: Joiner | None = None,
         lost: Callable[[], None] = lambda: None,
+        unsealed: Callable[[], float] | None = None,
     ) -> None:
         """Make it.
 
@@ -92,9 +93,10 @@ class Control:
             audit: the ledger for readers.
             labels: where labels go; None where predictions are not captured, so that there is nothing to compare with.
             lost: called once when another controller has taken over: this process must end.
+            unsealed: returns for how many seconds the ledger has lacked a checkpoint; None where none are made.
         """
         self._store, self._lost, self._labels = store, lost, labels
-        self._alarms = Alarms(store)
+        self._alarms, self._unsealed = Alarms(store), unsealed
         self._audit = audit or Audit(store.ledger, None, ())
         self.failed = False
         self._admin, self._replica = Bearer(admin_token), Bearer(replica_token)
@@ -205,7 +207,12 @@ class Control:
         return JSONResponse({"status": "ok"})
 
     async def _metrics(self, _request: Request) -> Response:
-        text = page(self._store.series, self._store.state, self._store.replicas())
+        text = page(
+            self._store.series,
+            self._store.state,
+            self._store.replicas(),
+            unsealed=self._unsealed() if self._unsealed else None,
+        )
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def _models(self, _request: Request) -> Response:

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from policies.ledger.checkpointer import DirectoryPlace, audit
+from policies.ledger.checkpointer import CheckpointPlace, audit
 from policies.ledger.events import Kind
 from policies.ledger.export import export_lines
 from policies.ledger.served import KINDS, serving_at
@@ -29,7 +29,7 @@ class AuditError(Exception):
 class Audit:
     """Handlers around a ledger and the place of its checkpoints."""
 
-    def __init__(self, ledger: Ledger, place: DirectoryPlace | None, keys: Collection[PublicKey]) -> None:
+    def __init__(self, ledger: Ledger, place: CheckpointPlace | None, keys: Collection[PublicKey]) -> None:
         self._ledger, self._place, self._keys = ledger, place, keys
 
     async def entries(self, request: Request) -> Response:
@@ -60,13 +60,18 @@ class Audit:
         if place is None:
             report = await asyncio.to_thread(self._ledger.verify, [], ())
         else:
-            report = await asyncio.to_thread(audit, self._ledger, place, keys)
+            try:
+                report = await asyncio.to_thread(audit, self._ledger, place, keys)
+            except OSError as error:
+                raise AuditError(
+                    f"the checkpoints in {place.name} can't be read, so nothing is said: {error}"
+                ) from None
         document = asdict(report) | {"ok": report.ok, "firstBad": report.first_bad, "ledger": self._ledger.id}
         return JSONResponse(document | {"keys": [key.line() for key in keys]})
 
     async def export(self, _request: Request) -> Response:
         """Give the whole ledger with its checkpoints, as JSON lines that can be verified without the database."""
-        checkpoints = [] if self._place is None else self._place.read()[0]
+        checkpoints = [] if self._place is None else (await asyncio.to_thread(self._place.read))[0]
         lines = export_lines(self._ledger.id, self._ledger.entries(), checkpoints, datetime.now(UTC))
         return StreamingResponse(_threaded(lines), media_type=_LINES)
 

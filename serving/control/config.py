@@ -1,9 +1,9 @@
 """control.json: the settings of the control plane."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from policies.releases.decision import EnvironmentRules, TierRule, default_tiers
@@ -11,6 +11,9 @@ from policies.releases.keys import KeyFileError, make_demo_keys, read_trust_root
 from policies.releases.manifest import RiskTier
 from serving.config import ConfigError, load
 from serving.control.gate import Gate
+
+_STORE = r"^(s3|file)://\S+$"
+"""Addresses of stores as pyarrow takes them."""
 
 
 class _Model(BaseModel):
@@ -25,17 +28,56 @@ class TrustRootConfig(_Model):
 
 
 class LedgerConfig(_Model):
-    """Where checkpoints of the ledger are kept, and the key that signs them (made at the first start)."""
+    """Where checkpoints of the ledger are kept, and what signs them.
+
+    `checkpoints` is a folder; with a `store` only for as long as they are not there. The key is a file that is made at
+    the first start (`key`), or derived from a `secret` where no disk outlives the process.
+    """
 
     checkpoints: Path
-    key: Path
+    store: str | None = Field(None, pattern=_STORE)
+    key: Path | None = None
+    secret: str | None = Field(None, repr=False)
+
+    @property
+    def key_file(self) -> Path:
+        """The file of the key, where there is no secret."""
+        assert self.key is not None
+        return self.key
+
+    @model_validator(mode="after")
+    def _stated(self) -> Self:
+        if (self.key is None) == (self.secret is None):
+            raise ValueError("expected either a key or a secret")
+        return self
 
 
 class CapturesConfig(_Model):
-    """Where replicas write captured predictions, which labels are compared with, and how long they are kept."""
+    """Where replicas keep captured predictions, which labels are compared with, and how long they are kept.
 
-    directory: Path
+    Either the `directory` that they write to, or the `store` that they put finished files into.
+    """
+
+    directory: Path | None = None
+    store: str | None = Field(None, pattern=_STORE)
     retention_days: int = Field(30, ge=1)
+
+    @property
+    def place(self) -> Path | str:
+        """The one that is stated."""
+        return _one_place(self.directory, self.store)
+
+    @model_validator(mode="after")
+    def _stated(self) -> Self:
+        _one_place(self.directory, self.store)
+        return self
+
+
+def _one_place(directory: Path | None, store: str | None) -> Path | str:
+    found: list[Path | str] = [one for one in (directory, store) if one is not None]
+    if len(found) != 1:
+        raise ValueError("expected either a directory or a store")
+    return found[0]
 
 
 class ControlConfig(_Model):

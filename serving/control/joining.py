@@ -9,14 +9,15 @@ that is killed goes on where it stopped and counts nothing twice.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import sqlalchemy as sa
 
+from serving.control.captures import Captures
 from serving.control.database import LeaseLostError
 from serving.control.labels import Labels, Pending, Received
-from serving.control.predictions import Match, joined, list_files, match, request_ids
+from serving.control.predictions import Match, joined, match, request_ids
 from serving.control.records import Draft
 from serving.control.store import Store, UnknownError
 from serving.rollout.analysis.counts import ArmCounts
@@ -37,13 +38,13 @@ class Joiner:
     """The labels of all models. Its methods belong to the controller's event loop."""
 
     def __init__(
-        self, store: Store, captures: Path, retention_days: int, clock: Callable[[], float], *, rest: float = _REST
+        self, store: Store, captures: Captures, retention_days: int, clock: Callable[[], float], *, rest: float = _REST
     ) -> None:
         """Make it.
 
         Args:
             store: the controller's state.
-            captures: folder of the captured predictions.
+            captures: where the captured predictions lie.
             retention_days: how long they are kept.
             clock: seconds since 1970.
             rest: pause after a search through the files that are there, as a multiple of what it took: labels that come
@@ -107,7 +108,7 @@ class Joiner:
         seen = self._files.get(model)
         if seen is None:
             seen = self._files[model] = await asyncio.to_thread(self._labels.files, model)
-        there = await asyncio.to_thread(list_files, self._captures, model)
+        there = await asyncio.to_thread(self._captures.files, model)
         new = sorted(there - seen)
         if new and not await asyncio.to_thread(self._labels.any_searched, model):
             # There is nothing to compare them with: the search for what is new goes through them.
@@ -143,15 +144,16 @@ class Joiner:
         self._models = await asyncio.to_thread(self._labels.models)
 
     def _in_file(self, model: str, path: str) -> list[Match]:
-        file = self._captures / path
-        labels = self._labels.searched(model, request_ids(file))
-        return match(file, labels) if labels else []
+        labels = self._labels.searched(model, request_ids(self._captures, path))
+        return match(self._captures, path, labels) if labels else []
 
     def _in_files(self, paths: Sequence[str], labels: Sequence[Pending]) -> list[Match]:
         found: dict[tuple[str, int, str], Match] = {}
-        for path in paths:
-            for one in match(self._captures / path, labels):
-                found.setdefault((one.label.id, one.label.row, one.digest), one)
+        with ThreadPoolExecutor(self._captures.readers, thread_name_prefix="captures") as readers:
+            # In the order of the paths, whichever comes first: which prediction counts does not depend on the store.
+            for matches in readers.map(lambda path: match(self._captures, path, labels), paths):
+                for one in matches:
+                    found.setdefault((one.label.id, one.label.row, one.digest), one)
         return list(found.values())
 
     def _count(self, model: str, matches: Iterable[Match], mark: Callable[[sa.Connection], None]) -> None:

@@ -12,13 +12,16 @@ from serving.state import State
 from serving.traffic import SLOTS
 
 
-def page(series: Mapping[Key, float], state: State, replicas: Mapping[str, int]) -> str:
+def page(
+    series: Mapping[Key, float], state: State, replicas: Mapping[str, int], *, unsealed: float | None = None
+) -> str:
     """Return the page.
 
     Args:
         series: the counters.
         state: what is published.
         replicas: live replicas by group.
+        unsealed: for how many seconds the ledger has lacked a checkpoint where it belongs; None where none are made.
     """
     lines: list[str] = []
     _head(lines, "mlops_predictions_total", "counter", "Requests for a prediction by model, version and outcome.")
@@ -59,6 +62,10 @@ def page(series: Mapping[Key, float], state: State, replicas: Mapping[str, int])
         _line(lines, "mlops_replicas", {"group": group}, replicas.get(group, 0))
     _head(lines, "mlops_control_generation", "gauge", "Number of the published state.")
     _line(lines, "mlops_control_generation", {}, state.generation)
+    if unsealed is not None:
+        text = "For how long entries of the ledger have lacked a checkpoint where it belongs; 0 when none does."
+        _head(lines, "mlops_ledger_unsealed_seconds", "gauge", text)
+        _line(lines, "mlops_ledger_unsealed_seconds", {}, unsealed)
     return "\n".join(lines) + "\n"
 
 

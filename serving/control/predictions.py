@@ -1,21 +1,16 @@
 """Captured predictions, read to be compared with labels: which rows of a file are about which label."""
 
-import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from serving.control.captures import Captures
 from serving.control.labels import Pending
 from serving.protocol.feedback import is_wrong
-
-T = TypeVar("T")
-
-log = logging.getLogger(__name__)
 
 _UNKNOWN = -1
 """The split of predictions that do not say it."""
@@ -32,22 +27,16 @@ class Match:
     wrong: bool
 
 
-def list_files(directory: Path, model: str) -> set[str]:
-    """Return the complete capture files of a model, as paths below the directory."""
-    return {
-        f"{model}/{day.name}/{file.name}"
-        for day in (directory / model).glob("????-??-??")
-        for file in day.glob("[!.]*.parquet")
-    }
+def request_ids(captures: Captures, path: str) -> list[str]:
+    """Return the requests that a file holds; none where it is gone or damaged. Raises as `Captures.read`."""
+    return captures.read(path, lambda file: _column(file, "request_id").unique().to_pylist())
 
 
-def request_ids(path: Path) -> list[str]:
-    """Return the requests that a file holds; none where it is gone or damaged."""
-    return _reading(path, lambda file: _column(file, "request_id").unique().to_pylist())
+def match(captures: Captures, path: str, labels: Iterable[Pending]) -> list[Match]:
+    """Compare a file's predictions with labels; those that were compared with a version before are passed over.
 
-
-def match(path: Path, labels: Iterable[Pending]) -> list[Match]:
-    """Compare a file's predictions with labels; those that were compared with a version before are passed over."""
+    Raises as `Captures.read`.
+    """
     wanted: dict[str, dict[int, Pending]] = {}
     for label in labels:
         wanted.setdefault(label.id, {})[label.row] = label
@@ -56,7 +45,7 @@ def match(path: Path, labels: Iterable[Pending]) -> list[Match]:
     ids = pa.array(list(wanted), pa.string())
     outputs = {f"output.{label.output}" for rows in wanted.values() for label in rows.values()}
     found: dict[tuple[str, int, str], Match] = {}
-    for one in _reading(path, lambda file: _rows(file, ids, outputs)):
+    for one in captures.read(path, lambda file: _rows(file, ids, outputs)):
         about = wanted[one["request_id"]].get(one["row"])
         if about is None or one["digest"] in about.joined or f"output.{about.output}" not in one:
             continue
@@ -90,16 +79,3 @@ def _rows(file: pq.ParquetFile, ids: pa.Array, outputs: set[str]) -> list[dict[s
 
 def _column(file: pq.ParquetFile, name: str) -> pa.ChunkedArray:
     return file.read(columns=[name], use_threads=False).column(name)
-
-
-def _reading(path: Path, read: Callable[[pq.ParquetFile], list[T]]) -> list[T]:
-    """Read from a file; nothing where it is gone or damaged."""
-    try:
-        with pq.ParquetFile(path) as file:
-            return read(file)
-    except FileNotFoundError:
-        # The retention has taken it.
-        return []
-    except (OSError, pa.ArrowException) as error:
-        log.warning("captured predictions cannot be read, labels about them stay open: %s: %s", path, error)
-        return []

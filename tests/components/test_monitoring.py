@@ -135,7 +135,7 @@ def emitted() -> set[str]:
 
     series = {("seconds", "m", "1", ""): 1.0}
     text = (
-        page(series, State(), {})
+        page(series, State(), {}, unsealed=0.0)
         + scraped(create_app(Lookup(None), None))
         + scraped(Guard(nothing, "user", "password"))
     )

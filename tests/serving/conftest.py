@@ -1,6 +1,6 @@
 """Small model artifacts, built once for all tests of serving."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,3 +129,48 @@ class Signing:
 def signing(tmp_path: Path) -> Signing:
     """Demo keys of an environment called `local`."""
     return Signing(tmp_path)
+
+
+class S3:
+    """A stand-in for S3 on loopback, which can go away and come back with what it held."""
+
+    def __init__(self) -> None:
+        import boto3
+        from moto.server import ThreadedMotoServer
+
+        from infra.rehearsal.aws.gaps.mended import mend_checksums
+
+        mend_checksums()
+        self._make = ThreadedMotoServer
+        self._server = self._make(ip_address="127.0.0.1", port=0, verbose=False)
+        self._server.start()
+        host, self._port = self._server.get_host_and_port()
+        self.address = f"{host}:{self._port}"
+        self.client = boto3.client("s3", region_name="us-east-1", endpoint_url=f"http://{self.address}")
+
+    def store(self, bucket: str, prefix: str) -> str:
+        """Address of what is below a prefix, as settings state it."""
+        options = f"region=us-east-1&scheme=http&endpoint_override={self.address}"
+        return f"s3://{bucket}/{prefix}?{options}"
+
+    def away(self) -> None:
+        """Refuse connections from now on."""
+        self._server.stop()
+
+    def back(self) -> None:
+        """Answer again."""
+        self._server = self._make(ip_address="127.0.0.1", port=self._port, verbose=False)
+        self._server.start()
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    """S3 without buckets."""
+    import httpx
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    made = S3()
+    httpx.post(f"http://{made.address}/moto-api/reset")
+    yield made
+    made.away()

@@ -1,11 +1,9 @@
 """Finished files of captures go to an object store, whole, and stay on the disk until they are there."""
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from serving.capture_store import PAUSE_SECONDS, Store
 
@@ -49,28 +47,13 @@ def test_files_stay_while_the_store_is_away_and_are_put_later(captured: Path, tm
     assert store.put(captured) == 2
 
 
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Address of a bucket of a stand-in for S3."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client("s3", region_name="us-east-1", endpoint_url=f"http://{host}:{port}")
-    client.create_bucket(Bucket="acme-captures")
-    yield f"{host}:{port}"
-    server.stop()
-
-
 @pytest.mark.slow
-def test_files_arrive_in_a_bucket(captured: Path, s3: str) -> None:
-    options = f"region=us-east-1&scheme=http&endpoint_override={s3}"
-    assert Store(f"s3://acme-captures/captures?{options}", Clock()).put(captured) == 2
-    client = boto3.client("s3", region_name="us-east-1", endpoint_url=f"http://{s3}")
-    found = client.list_objects_v2(Bucket="acme-captures")["Contents"]
+def test_files_arrive_in_a_bucket(captured: Path, s3: Any) -> None:
+    s3.client.create_bucket(Bucket="acme-captures")
+    assert Store(s3.store("acme-captures", "captures"), Clock()).put(captured) == 2
+    found = s3.client.list_objects_v2(Bucket="acme-captures")["Contents"]
     assert [one["Key"] for one in found] == [
         f"captures/flight-delay/2026-11-20/3-a-00000{number}.parquet" for number in (1, 2)
     ]
-    body = client.get_object(Bucket="acme-captures", Key=found[0]["Key"])["Body"].read()
+    body = s3.client.get_object(Bucket="acme-captures", Key=found[0]["Key"])["Body"].read()
     assert body == b"3-a-000001.parquet"

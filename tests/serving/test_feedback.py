@@ -14,6 +14,7 @@ from serving import replica as module
 from serving.config import Settings
 from serving.control import joining
 from serving.control.app import Control
+from serving.control.captures import Captures
 from serving.control.joining import Joiner
 from serving.control.store import Store
 from serving.replica import Replica
@@ -38,7 +39,7 @@ class World:
         self.store = Store(
             f"sqlite:///{folder}/c.db", folder / "snapshot.json", KEY, rollout_seconds=100, clock=lambda: 1e6
         )
-        labels = Joiner(self.store, folder / "captures", 30, lambda: 1e6) if captured else None
+        labels = Joiner(self.store, Captures(folder / "captures"), 30, lambda: 1e6) if captured else None
         self.app = Control(self.store, "admin", "replica", labels=labels).application()
         self._asgi = httpx.ASGITransport(self.app)
         self.control = httpx.AsyncClient(transport=self._asgi, base_url="http://control", headers=ADMIN)

@@ -70,6 +70,7 @@ def inference(run: Run) -> Make:
             control_cidrs=["10.22.216.0/21"],
             token=SECRET,
             control_token=SECRET,
+            checkpoint_store="s3://acme-audit/ledger?region=eu-central-1",
             registry=RegistryAccess(
                 url="http://registry", username="mlops", password=secret_file(secret_path("registry-password"))
             ),
@@ -261,12 +262,16 @@ def test_the_controller_reads_what_it_is_given(inference: Make, tmp_path: Any) -
     from serving.control.config import read
 
     config = inference().of_type("kubernetes:core/v1:ConfigMap")["control"].inputs["data"]["etc.mlops.control.json"]
-    for name in ("control-admin", "control-replica", "database-url", "snapshot-key"):
-        (tmp_path / name).write_text("a-secret-of-16-bytes")
+    for name in ("control-admin", "control-replica", "database-url", "ledger-key", "snapshot-key"):
+        (tmp_path / name).write_text("a-secret-of-43-characters-as-tokens-of-ours-are")
     text = config.replace("/run/mlops/secrets/", f"{tmp_path}/").replace("/value", "")
     (tmp_path / "control.json").write_text(text)
 
-    assert read(tmp_path / "control.json").approval == "signatures"
+    made = read(tmp_path / "control.json")
+    assert made.approval == "signatures"
+    assert made.ledger is not None
+    assert made.ledger.store == "s3://acme-audit/ledger?region=eu-central-1"
+    assert made.ledger.secret == (tmp_path / "ledger-key").read_text()
 
 
 @pytest.mark.parametrize(("root", "rehearsal"), [("prod", None), ("acme", None), ("rehearsal", True)])

@@ -90,7 +90,16 @@ def test_captures_go_to_a_bucket_that_forgets_them_in_time(cloud: Cloud, inferen
     for group in (config["headGroupSpec"], *config["workerGroupSpecs"]):
         document = json.loads(group["template"]["metadata"]["annotations"]["mlops/serving.json"])
         assert document["capture"]["enabled"] is True
-        assert document["capture"]["store"] == f"s3://{bucket.inputs['bucket']}/captures?region={cloud.region}"
+        assert (
+            document["capture"]["store"]
+            == f"s3://{bucket.inputs['bucket']}/captures?region={cloud.region}&allow_delayed_open=true"
+        )
+    # The controller joins labels with what lies there.
+    control = json.loads(of_kind(made, "ConfigMap")["control"].inputs["data"]["etc.mlops.control.json"])
+    assert control["captures"] == {"store": document["capture"]["store"], "retentionDays": 365}
+    # Under Object Lock, which its own disk does not have.
+    audit = cloud.names.bucket("audit")
+    assert control["ledger"]["store"] == f"s3://{audit}/ledger?region={cloud.region}&allow_delayed_open=true"
 
 
 def test_without_captures_there_is_no_bucket(inference: Callable[..., Recording]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from serving.capture import OUTSIDE
 from serving.control import joining
 from serving.control.admission import RefusedError
+from serving.control.captures import Captures
 from serving.control.joining import Joiner
 from serving.control.labels import DifferentLabelError, Received, read_labels
 from serving.control.metrics import page
@@ -31,7 +32,7 @@ class World:
         self.taken: list[Batch] = []
         self.numbers = 0
         self.open()
-        files = {"model.onnx": "1" * 64}
+        files = {"model.onn": "1" * 64}
         self.store.release(
             "m", Release("1", content_digest(files), "file:/1", files, "shared"), {"kind": "all-at-once"}
         )
@@ -41,7 +42,7 @@ class World:
         self.store = Store(
             f"sqlite:///{self.folder}/c.db", self.folder / "s.json", "key", rollout_seconds=100, clock=lambda: self.now
         )
-        self.joiner = Joiner(self.store, self.folder / "captures", 30, lambda: self.now, rest=0)
+        self.joiner = Joiner(self.store, Captures(self.folder / "captures"), 30, lambda: self.now, rest=0)
         take_in = self.store.take_in
 
         def seen(draft: Any, *, batches: Any = None, alarms: Any = None) -> None:
@@ -215,7 +216,7 @@ async def test_many_labels_are_searched_piece_by_piece(world: World, monkeypatch
 
 
 async def test_search_is_followed_by_a_rest(world: World) -> None:
-    world.joiner = Joiner(world.store, world.folder / "captures", 30, lambda: world.now, rest=1e9)
+    world.joiner = Joiner(world.store, Captures(world.folder / "captures"), 30, lambda: world.now, rest=1e9)
     world.capture("a", "b")
     world.label("a")
     assert await world.join() == [("d1", 3, 1, 0)]

@@ -9,6 +9,7 @@ import pytest
 
 from policies.ledger.events import Kind, Rollback
 from policies.ledger.store import Query
+from serving.control.captures import Captures
 from serving.control.joining import Joiner
 from serving.control.labels import Received
 
@@ -25,7 +26,7 @@ class Labelled:
     def __init__(self, world: Any, folder: Path) -> None:
         self.world, self.folder = world, folder / "m" / "1970-01-12"
         self.folder.mkdir(parents=True)
-        self.joiner = Joiner(world.store, folder, 30, lambda: world.now, rest=0)
+        self.joiner = Joiner(world.store, Captures(folder), 30, lambda: world.now, rest=0)
         self.files = 0
 
     async def begin(self, strategy: dict[str, Any]) -> int:
