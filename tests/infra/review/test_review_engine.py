@@ -12,8 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from infra.planning.runs import Program
 from infra.review.run import review
+from policies.evaluation import Evaluation, evaluate
+from policies.facts import facts_of
+from policies.pack.servicer import NOW as NOW_VARIABLE
+from policies.preview import plan_from_preview
 from policies.report.document import Review, StackReview
+from policies.rule import World
 from policies.rules import all_rules
 
 PROJECT = Path(__file__).parents[3]
@@ -107,6 +113,36 @@ def test_a_replaced_database_is_a_finding_at_its_line(replaced: tuple[Review, St
 def test_a_review_is_the_same_each_time(replaced: tuple[Review, StackReview], head: Path) -> None:
     first, second = (json.dumps(one.to_json()) for one in (replaced[0], _with_a_replaced_database(head)[0]))
     assert first == second
+
+
+def test_both_ways_of_reading_a_plan_find_the_same(head: Path, tmp_path: Path) -> None:
+    """What the engine hands the pack over the wire, and what it prints for `preview --json`."""
+    for old, new in (
+        (" publicly_accessible=False,", " publicly_accessible=True,"),
+        (" deletion_protection=", " deletion_protection=False and "),
+    ):
+        _edit(head, DATABASE, old, new)
+    file = head / "stacks" / f"Pulumi.{STACK}.yaml"
+    file.write_text(re.sub(r"budgetUsd: \d+", "budgetUsd: 100", file.read_text()))
+
+    preview = Program(head, STACK, tmp_path / "plan", head, {NOW_VARIABLE: NOW.isoformat()}).preview(head / "policies")
+    assert preview.evaluation is not None
+    wire = Evaluation.from_json(preview.evaluation)
+    plan = plan_from_preview(preview.document, STACK)
+    world = World(plan=plan, facts=facts_of(plan), now=NOW)
+    printed = evaluate([one for one in all_rules() if one.scope != "step"], world, ())
+
+    told = [
+        {**one.to_json(), "place": ""} for one in wire.findings
+    ]  # a pack is not told where a resource is registered
+    assert told == [{**one.to_json(), "place": ""} for one in printed.findings]
+    failed = {one.rule for one in wire.findings if one.status == "failed"}
+    assert failed >= {"security.database-not-public", "cost.expected-within-budget"}
+    assert wire.asked == printed.asked
+    # The engine prints no providers of its own making, and of those only that they hold no secret is asked.
+    own = wire.counts["passed"] - printed.counts["passed"]
+    assert {**wire.counts, "passed": 0} == {**printed.counts, "passed": 0}
+    assert 0 <= own <= 1
 
 
 def test_a_program_that_fails_is_told_and_stops(head: Path) -> None:
