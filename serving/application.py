@@ -10,25 +10,24 @@ import hashlib
 import logging
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import serve
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import LoggingConfig
 
 from serving.actuator import DEPLOYMENT
-from serving.arms import Answer
 from serving.asgi import Application, Receive, Scope, Send
 from serving.candidate import CandidateModel
 from serving.config import GroupSettings, Settings, read
 from serving.fastpath import serve_directly
 from serving.ingress import Ingress
-from serving.protocol.request import Column
+from serving.line import Line, Listener, Place
 from serving.replica import Replica, make_capture
-from serving.shadows import Copy
 from serving.state import Release
 
 # More than Ray needs to hold back: the ingress itself bounds what waits and answers in the protocol's form.
@@ -46,7 +45,7 @@ class Group:
         logging.getLogger("serving").setLevel(logging.INFO)
         logging.getLogger("httpx").setLevel(logging.WARNING)
         settings = read(config)
-        self._replica = Replica(settings, group, Handle)
+        self._replica = Replica(settings, group, connect)
         await self._replica.start()
         replicas = settings.group(group).replicas
         if replicas.min == replicas.max:
@@ -66,32 +65,19 @@ class Group:
         await self._replica.close()
 
 
-class Handle:
-    """The way from a replica to a candidate: a Serve handle, made at the first call and again after it failed."""
+def connect(application: str) -> Line:
+    """Return the way from a replica to a candidate's application. Ray says where it is; requests do not pass Ray."""
 
-    def __init__(self, application: str) -> None:
-        self._name = application
-        self._handle: Any = None
+    async def find() -> Place:
+        # Asks Serve's controller, and waits for it.
+        handle = await asyncio.to_thread(serve.get_app_handle, application)
+        return Place(*await handle.place.remote())
 
-    async def __call__(self, columns: Mapping[str, Column], rows: int, identifier: str, split: int | None) -> Answer:
-        """Let the candidate predict."""
-        answer: Answer = await (await self._reach()).predict.remote(columns, rows, identifier, split)
-        return answer
-
-    async def observe(self, copies: Sequence[Copy]) -> Mapping[str, Any]:
-        """Let the shadow predict copies."""
-        counts: Mapping[str, Any] = await (await self._reach()).observe.remote(copies)
-        return counts
-
-    async def _reach(self) -> Any:
-        if self._handle is None:
-            # Asks Serve's controller, and waits for it.
-            self._handle = await asyncio.to_thread(serve.get_app_handle, self._name)
-        return self._handle
+    return Line(find)
 
 
 class Candidate:
-    """A candidate or shadow under Ray Serve: no route, reached by `Handle`."""
+    """A candidate or shadow under Ray Serve: no route; `connect` leads to it."""
 
     async def __init__(self, config: str, model: str, release: dict[str, Any], shadow: bool) -> None:  # type: ignore[misc]
         logging.getLogger("serving").setLevel(logging.INFO)
@@ -102,15 +88,13 @@ class Candidate:
         name = f"{model}-{release['version']}-{uuid.uuid4().hex[:8]}"
         self._model = CandidateModel(settings, model, Release.from_json(release), make_capture(settings, name))
         await self._model.start()
+        self._listener = Listener(self._model)
+        self._place = await self._listener.open(ray.util.get_node_ip_address())
         self._ticking = asyncio.create_task(self._tick())
 
-    async def predict(self, columns: Mapping[str, Column], rows: int, identifier: str, split: int | None) -> Answer:
-        """Predict rows."""
-        return await self._model.predict(columns, rows, identifier, split)
-
-    async def observe(self, copies: Sequence[Copy]) -> Mapping[str, Any]:
-        """Predict copies and say what became of them."""
-        return await self._model.observe(copies)
+    async def place(self) -> tuple[Any, ...]:
+        """Say where requests are taken, and the secret that its caller then shows: Ray lets nobody else ask."""
+        return tuple(self._place)
 
     async def _tick(self) -> None:
         while True:
@@ -120,6 +104,7 @@ class Candidate:
     async def __del__(self) -> None:
         """Write what was captured."""
         self._ticking.cancel()
+        await self._listener.close()
         self._model.close()
 
 

@@ -7,6 +7,7 @@ latency is judged, and none while the replica is busy. Further shadows get their
 """
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -23,11 +24,14 @@ from serving.protocol.errors import ProtocolError
 from serving.protocol.request import Column, Decoded, Encoded
 from serving.protocol.v2 import Codec
 from serving.runtime.signature import Signature
-from serving.shadows import Arrays, Shadow, agree
+from serving.shadows import Arrays, Shadow, agree, pack_copy
 from serving.traffic import Split
+from serving.wire import WireError
 
 if TYPE_CHECKING:
     from serving.table import Served
+
+log = logging.getLogger(__name__)
 
 CANDIDATE = "candidate"
 """Name of the candidate's arm; the other one is `stable`."""
@@ -207,12 +211,9 @@ class Traffic:
             instead = await served.batcher.submit(request, identifier, started, OUTSIDE)
             return _encode(served.codec, request, instead, v2=v2)
         outputs = await self._stable(served, request, identifier, started)
-        for name in self.split.pick_shadows(self._draw):
-            shadow = self.shadows.get(name)
-            if shadow is not None:
-                shadow.offer((_columns(served, request), request.rows, identifier, outputs), generation)
-            elif remote is not None:
-                self._copy(served, remote, request, identifier, outputs)
+        picked = self.split.pick_shadows(self._draw)
+        if picked:
+            self._mirror(picked, served, request, identifier, outputs)
         return _encode(served.codec, request, outputs, v2=v2)
 
     async def close(self) -> None:
@@ -220,6 +221,26 @@ class Traffic:
         for task in tuple(self._copies):
             task.cancel()
         await asyncio.gather(*self._copies, return_exceptions=True)
+
+    def _mirror(
+        self, picked: Iterable[str], served: "Served", request: Decoded, identifier: str, outputs: Arrays
+    ) -> None:
+        """Give copies of an answered request to the arms that were picked, where there is room."""
+        generation, copied = self.split.generation, b""
+        for name in picked:
+            shadow = self.shadows.get(name)
+            if shadow is not None:
+                if not shadow.takes(generation):
+                    continue
+                try:
+                    copied = copied or pack_copy(_columns(served, request), request.rows, identifier, outputs)
+                except WireError as error:
+                    # The user has an answer; only a model of another kind than the protocol's gets here.
+                    log.warning("model %s: no copy for shadows: %s", served.name, error)
+                    return
+                shadow.offer(copied, generation)
+            elif self.remote is not None:
+                self._copy(served, self.remote, request, identifier, outputs)
 
     async def _stable(self, served: "Served", request: Decoded, identifier: str, started: float) -> Arrays:
         begun = time.perf_counter()

@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 class Way(Caller, Observe, Protocol):
     """A way to an application: a candidate is called, a shadow is let observe."""
 
+    def close(self) -> None:
+        """Give it up; whoever still waits gets an error."""
+        ...
+
 
 Connect = Callable[[str], Way]
 
@@ -83,7 +87,9 @@ class Arms:
         for name in [name for name in self._replays if name not in wanted]:
             self._replays.pop(name)[1].cancel()
         candidates = {one.name for entry in wanted.values() for one in entry.candidates}
-        self._ways = {name: way for name, way in self._ways.items() if name in candidates}
+        for name in self._ways.keys() - candidates:
+            # What is under way may still be answered.
+            asyncio.get_running_loop().call_later(self._settings.limits.request_seconds, self._ways.pop(name).close)
         beside = {name: {one.release.digest for one in entry.candidates} for name, entry in wanted.items()}
         self._said = {name: said for name, said in self._said.items() if said[0] in beside.get(name, ())}
         dropped = [one for name, one in self.traffic.items() if traffic.get(name) is not one]
@@ -133,6 +139,8 @@ class Arms:
             await one.close()
         for shadow in self._shadows.values():
             await shadow.close()
+        for way in self._ways.values():
+            way.close()
 
     async def _divide(self, name: str, served: Served, candidate: Candidate | None, entry: Entry) -> Traffic:
         split = entry.split

@@ -85,8 +85,7 @@ class CandidateModel:
             return Answer(None, error=error.message, invalid=error.invalid)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             return Answer(None, error=f"{type(error).__name__}: {error}"[:500])
-        # Copies: a part of a batch must not drag the whole batch through the object store.
-        return Answer({name: np.array(array) for name, array in outputs.items()}, time.perf_counter() - started)
+        return Answer(outputs, time.perf_counter() - started)
 
     async def observe(self, copies: Sequence[Copy]) -> dict[str, Any]:
         """Predict copies of requests and count what becomes of them, see `serving.shadows`."""

@@ -8,8 +8,9 @@ shed, when a shadow does not keep up or when the replica has no processor to spa
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from serving.capture import OUTSIDE
 from serving.counters import ArmSlot, Counters
 from serving.protocol.request import Column
 from serving.room import PERIOD, Room
+from serving.wire import WireError, arrays, pack, unpack
 
 if TYPE_CHECKING:
     from serving.arms import Answer
@@ -36,6 +38,8 @@ FLIGHTS = 2
 """Messages to one shadow that may be under way."""
 QUEUE = 2 * TOGETHER
 """Copies that may wait for one shadow."""
+QUEUE_BYTES = 8 * 2**20
+"""Bytes that may wait for one shadow; half of it goes into one message."""
 
 _CLOSE = 1e-3
 
@@ -46,8 +50,12 @@ Predict = Callable[[Mapping[str, Column], int, str, int], Awaitable["Answer"]]
 class Observe(Protocol):
     """A way to a shadow."""
 
-    async def observe(self, copies: Sequence[Copy]) -> Mapping[str, Any]:
-        """Let it predict copies; returns what became of them, as `ArmSlot.to_json` says it."""
+    async def observe(self, copies: Sequence[bytes]) -> Mapping[str, Any]:
+        """Let it predict copies as `pack_copy` made them; returns what became of them, as `ArmSlot.to_json` says it."""
+        ...
+
+    def close(self) -> None:
+        """Give it up."""
         ...
 
 
@@ -69,18 +77,24 @@ class Shadow:
         """
         self._model, self.digest, self._way, self._counters = model, digest, way, counters
         self._deadline, self._room = deadline, room
-        self._waiting: list[Copy] = []
+        self._waiting: deque[bytes] = deque()
+        self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._flights: set[asyncio.Task[None]] = set()
         self.failure = ""
         """Why the last message failed."""
 
-    def offer(self, copied: Copy, generation: int) -> None:
-        """Take over a copy that was sampled under a split, or shed it."""
-        if len(self._waiting) >= QUEUE or not self._room():
-            self._arm(generation).shed += 1
-            return
+    def takes(self, generation: int) -> bool:
+        """Say whether a copy can be taken of a request that was sampled under a split; what can't be is shed."""
+        if len(self._waiting) < QUEUE and self._bytes < QUEUE_BYTES and self._room():
+            return True
+        self._arm(generation).shed += 1
+        return False
+
+    def offer(self, copied: bytes, generation: int) -> None:
+        """Take over a copy as `pack_copy` made it."""
         self._waiting.append(copied)
+        self._bytes += len(copied)
         if self._timer is None and len(self._flights) < FLIGHTS:
             self._timer = asyncio.get_running_loop().call_later(WAIT, self._send, generation)
 
@@ -90,16 +104,23 @@ class Shadow:
             self._timer.cancel()
             self._timer = None
         self._waiting.clear()
+        self._bytes = 0
         for task in tuple(self._flights):
             task.cancel()
         await asyncio.gather(*self._flights, return_exceptions=True)
+        self._way.close()
 
     def _arm(self, generation: int) -> ArmSlot:
         return self._counters.arm(self._model, self.digest, generation)
 
     def _send(self, generation: int) -> None:
         self._timer = None
-        bundle, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
+        bundle: list[bytes] = []
+        size = 0
+        while self._waiting and len(bundle) < TOGETHER and size < QUEUE_BYTES // 2:
+            bundle.append(self._waiting.popleft())
+            size += len(bundle[-1])
+        self._bytes -= size
         if not bundle:
             return
         task = asyncio.get_running_loop().create_task(self._fly(bundle, generation))
@@ -111,7 +132,7 @@ class Shadow:
         if self._waiting and self._timer is None and not task.cancelled():
             self._send(generation)
 
-    async def _fly(self, bundle: list[Copy], generation: int) -> None:
+    async def _fly(self, bundle: list[bytes], generation: int) -> None:
         try:
             async with asyncio.timeout(self._deadline):
                 counts: Any = await self._way.observe(bundle)
@@ -157,6 +178,27 @@ class Gauge:
         self._room = self._room.after(late, (computed - self._computed) / (PERIOD + late))
         self._computed = computed
         self._plan(loop)
+
+
+def pack_copy(columns: Mapping[str, Column], rows: int, identifier: str, outputs: Arrays) -> bytes:
+    """Write a request as a shadow gets it, once for all shadows.
+
+    Raises:
+        WireError: it holds what cannot be sent.
+    """
+    return pack({"n": rows, "i": identifier}, columns, cast("dict[str, Column]", outputs))
+
+
+def unpack_copy(message: bytes) -> Copy:
+    """Read what `pack_copy` made.
+
+    Raises:
+        WireError: it is malformed.
+    """
+    fields, groups = unpack(message)
+    if len(groups) != 2 or type(fields.get("n")) is not int or type(fields.get("i")) is not str:
+        raise WireError("malformed message: no copy")
+    return groups[0], fields["n"], fields["i"], arrays(groups[1])
 
 
 async def observed(copies: Sequence[Copy], predict: Predict) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Candidates under real Ray Serve: deployed without a route, reached by a handle, and what Serve tells of bad ones."""
+"""Candidates under real Ray Serve: deployed without a route, reached by a line of their own, and what Serve tells of bad ones."""
 
 import asyncio
 import json
@@ -47,10 +47,10 @@ def release_of(folder: Path, version: str) -> Release:
     return Release(version, content_digest(files), f"file:{folder}", files, "shared")
 
 
-def test_candidate_answers_by_its_handle_and_a_bad_one_says_why(
+def test_candidate_answers_on_its_line_and_a_bad_one_says_why(
     serve: Any, tmp_path: Path, make_artifact: Callable[..., Path]
 ) -> None:
-    from serving.application import Handle, build_candidate
+    from serving.application import build_candidate, connect
 
     path = tmp_path / "serving.json"
     document = {
@@ -92,12 +92,14 @@ def test_candidate_answers_by_its_handle_and_a_bad_one_says_why(
     assert (failed["status"], failed["fault"]) == ("failed", "model")
     assert failed["reason"].startswith("the model cannot be loaded")
 
-    answer = asyncio.run(_ask(Handle("candidate-small-2")))
+    answer = asyncio.run(_ask(connect("candidate-small-2")))
     assert answer.outputs["probability"] == pytest.approx([0.2, 0.95])
     assert answer.seconds > 0
     # Nothing of the settings travels through Ray: no secret shows in its arguments.
     assert "a-key-of-16-bytes" not in str(serve.status())
 
 
-async def _ask(handle: Any) -> Any:
-    return await handle(COLUMNS, 2, "x", False)
+async def _ask(line: Any) -> Any:
+    answer = await line(COLUMNS, 2, "x", 7)
+    line.close()
+    return answer

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from serving.arms import Answer
 from serving.capture import OUTSIDE
 from serving.counters import ArmSlot, Counters
-from serving.shadows import FLIGHTS, QUEUE, TOGETHER, Copy, Gauge, Shadow, agree, observed
+from serving.shadows import FLIGHTS, QUEUE, TOGETHER, Copy, Gauge, Shadow, agree, observed, pack_copy
 
 DIGEST = "sha256:" + "3" * 64
 OUTPUTS: dict[str, NDArray[Any]] = {"label": np.array([1], np.int64), "probability": np.array([0.5], np.float32)}
@@ -31,8 +31,12 @@ class There:
         self.gate.set()
         self.error: Exception | None = None
         self.says: Any = None
+        self.closed = False
 
-    async def observe(self, copies: Sequence[Copy]) -> Mapping[str, Any]:
+    def close(self) -> None:
+        self.closed = True
+
+    async def observe(self, copies: Sequence[bytes]) -> Mapping[str, Any]:
         self.bundles.append(len(copies))
         await self.gate.wait()
         if self.error is not None:
@@ -50,7 +54,8 @@ class Stand:
         """Offer copies, and wait until so many of them (all) are accounted for."""
         arm = self.counters.arm("m", DIGEST, 7)
         for _ in range(number):
-            self.shadow.offer(copy(), 7)
+            if self.shadow.takes(7):
+                self.shadow.offer(pack_copy(*copy()), 7)
         async with asyncio.timeout(10):
             while arm.requests + arm.shed < (number if counted is None else counted):
                 await asyncio.sleep(0.01)
