@@ -22,6 +22,7 @@ from ray.serve.schema import LoggingConfig
 
 from serving.actuator import DEPLOYMENT
 from serving.asgi import Application, Receive, Scope, Send
+from serving.background import step_back
 from serving.candidate import CandidateModel
 from serving.config import GroupSettings, Settings, read
 from serving.fastpath import serve_directly
@@ -88,6 +89,8 @@ class Candidate:
         name = f"{model}-{release['version']}-{uuid.uuid4().hex[:8]}"
         self._model = CandidateModel(settings, model, Release.from_json(release), make_capture(settings, name))
         await self._model.start()
+        if shadow:
+            step_back()
         self._listener = Listener(self._model)
         self._place = await self._listener.open(ray.util.get_node_ip_address())
         self._ticking = asyncio.create_task(self._tick())
@@ -171,8 +174,9 @@ def build_candidate(config: str, settings: Settings, model: str, release: Releas
         "num_replicas": 1,
         "max_ongoing_requests": _MAX_ONGOING,
         "max_constructor_retry_count": 2,
-        "health_check_period_s": 2,
-        "health_check_timeout_s": 10,
+        # A shadow that gets no processor for a while is not ill.
+        "health_check_period_s": 10 if shadow else 2,
+        "health_check_timeout_s": 60 if shadow else 10,
         "graceful_shutdown_timeout_s": 5,
         "ray_actor_options": {"num_cpus": _SHADOW_CPUS if shadow else _CANDIDATE_CPUS},
         "logging_config": LoggingConfig(enable_access_log=False, log_level="WARNING"),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from serving.capture import OUTSIDE
 from serving.counters import ArmSlot, Counters
+from serving.lateness import excused
 from serving.protocol import invocations
 from serving.protocol.errors import ProtocolError
 from serving.protocol.request import Column, Decoded, Encoded
@@ -80,6 +81,7 @@ class Remote:
         deadline: float,
         patience: float | None = None,
         said: Callable[[str], None] | None = None,
+        stalled: Callable[[float], float] = lambda _begun: 0.0,
     ) -> None:
         """Make it.
 
@@ -91,10 +93,11 @@ class Remote:
             deadline: seconds that an answer may take while a user waits for it.
             patience: seconds where nobody does: what a user of the version would have to wait at most.
             said: is told of what each failure was.
+            stalled: returns the seconds since a moment in which this replica could not go on, see `serving.gauge`.
         """
         self.codec, self.digest = codec, digest
         self._call, self._counters, self._deadline, self._patience = call, counters, deadline, patience or deadline
-        self._calls, self._said = 0, said
+        self._calls, self._said, self._stalled = 0, said, stalled
         self.failure = ""
         """Why the last request failed."""
 
@@ -118,11 +121,15 @@ class Remote:
             self._failed(generation, f"{self._calls} requests wait for it already")
             return None
         self._calls += 1
+        begun = time.monotonic()
         try:
             async with asyncio.timeout(deadline):
                 answer: Any = await self._call(columns, rows, identifier, None if synthetic else generation)
         except TimeoutError:
-            self._failed(generation, f"no answer within {deadline:g} s")
+            if excused(self._stalled(begun), deadline):
+                self.arm(generation).excused += 1
+            else:
+                self._failed(generation, f"no answer within {deadline:g} s")
             return None
         except Exception as error:  # noqa: BLE001 - a candidate may do anything, and Ray raises many kinds
             self._failed(generation, f"{type(error).__name__}: {error}"[:500])

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 # A model whose batches take longer than this many seconds leaves the event loop, which also answers health checks.
 INLINE_SECONDS = 0.005
 
+_COMPLAINT_SECONDS = 1.0
+
 Outputs = dict[str, NDArray[Any]]
 
 
@@ -85,6 +87,8 @@ class Batcher:
     _seconds: float = 0.0
     _sweeper: asyncio.TimerHandle | None = None
     _flying: list[Item] = field(default_factory=list)
+    _quiet: float = 0.0
+    _unsaid: int = 0
 
     def submit(self, request: Decoded, identifier: str, started: float, split: int = 0) -> "asyncio.Future[Outputs]":
         """Queue a checked request and return the future of its outputs, an array per output of the signature.
@@ -192,9 +196,19 @@ class Batcher:
                 continue
             item, error = result
             self.slot.count("failed")
-            log.warning("model %s failed on request %s: %s", self.name, item.id, error)
+            self._complain(item.id, error)
             if not item.future.done():
                 item.future.set_exception(ProtocolError(500, f"model {self.name!r} failed on this request"))
+
+    def _complain(self, identifier: str, error: Exception) -> None:
+        """Log a failure, at most one a second: a model that fails always must not make the log its work."""
+        now = time.monotonic()
+        if now < self._quiet:
+            self._unsaid += 1
+            return
+        more = f" ({self._unsaid} more before it)" if self._unsaid else ""
+        self._quiet, self._unsaid = now + _COMPLAINT_SECONDS, 0
+        log.warning("model %s failed on request %s: %s%s", self.name, identifier, error, more)
 
     def _deliver(self, batch: Batch) -> None:
         # Whether missing inputs are taken (`contract.nan`) or not: an answer that is no number is no answer.

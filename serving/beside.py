@@ -15,11 +15,12 @@ from serving.auth import derive
 from serving.config import Settings
 from serving.counters import Counters
 from serving.fetch import FetchError
+from serving.gauge import Gauge
 from serving.loading import Loader
 from serving.protocol.v2 import Codec
 from serving.replay import Replayer, SampleError, read_sample
 from serving.runtime.contract import Contract
-from serving.shadows import Gauge, Observe, Shadow
+from serving.shadows import Observe, Shadow
 from serving.state import Candidate, Division, Entry
 from serving.table import Served
 from serving.traffic import Split
@@ -106,7 +107,7 @@ class Arms:
         shadows = {(name, one.name) for name, entry in wanted.items() for one in entry.shadows}
         for key in self._shadows.keys() - shadows:
             await self._shadows.pop(key).close()
-        if any(any(entry.split.shadows.values()) for entry in wanted.values()):
+        if any(entry.candidates or any(entry.split.shadows.values()) for entry in wanted.values()):
             self._gauge.start()
         else:
             self._gauge.stop()
@@ -186,7 +187,16 @@ class Arms:
                 self._said[name] = release.digest, kind
                 log.warning("model %s: candidate %s failed a request: %s", name, release.version, kind)
 
-        return Remote(own, release.digest, way, self._counters, limits.candidate_seconds, limits.request_seconds, said)
+        return Remote(
+            own,
+            release.digest,
+            way,
+            self._counters,
+            limits.candidate_seconds,
+            limits.request_seconds,
+            said,
+            self._gauge.stalled,
+        )
 
     @staticmethod
     def _wants(entry: Entry | None, generation: int) -> bool:

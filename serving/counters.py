@@ -77,13 +77,13 @@ class ArmSlot:
     """What became of the requests that one version was chosen for under one split. Only the event loop touches it."""
 
     __slots__ = (
-        "assigned", "compared", "disagreed", "errors", "invalid",
+        "assigned", "compared", "disagreed", "errors", "excused", "invalid",
         "labelled", "latency", "requests", "shed", "wrong",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.requests = self.errors = self.invalid = self.assigned = 0
-        self.compared = self.disagreed = self.labelled = self.wrong = self.shed = 0
+        self.compared = self.disagreed = self.labelled = self.wrong = self.shed = self.excused = 0
         self.latency: dict[int, int] = {}
 
     def observe(self, seconds: float) -> None:

@@ -147,6 +147,7 @@ def _counts(counts: ArmCounts) -> dict[str, Any]:
         "compared": counts.compared,
         "disagreed": counts.disagreed,
         "shed": counts.shed,
+        "excused": counts.excused,
         "p50Ms": _milliseconds(counts, 0.5),
         "p99Ms": _milliseconds(counts, 0.99),
     }

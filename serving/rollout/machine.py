@@ -216,12 +216,20 @@ def _from_analysing(turn: Turn) -> None:
     assert step is not None
     if state.waited < step.minutes * 60 or state.silent > 0:
         return
-    needed = max(step.requests, state.strategy.evidence.requests)
-    own = turn.step_requests()
+    needed, own = _needed(state), turn.step_requests()
     if own < needed:
         if state.replay is None:
             idle = step.weight == 0 and step.mirror == 0
             if idle or state.waited >= step.minutes * 60 + state.strategy.evidence.replay_after:
+                lost = turn.step_lost()
+                if lost >= needed - own and "evidence" not in state.forgiven:
+                    # The requests are there, so that a sample is no substitute: nobody knows what they would show.
+                    turn.pause(
+                        "evidence",
+                        f"{own:,} of {needed:,} requests came, and {lost:,} more were shed or excused: "
+                        "the replicas have no processor to spare",
+                    )
+                    return
                 turn.say("info", f"{own:,} of {needed:,} requests came: replaying the evaluation sample for the rest")
                 turn.replay(needed - own)
         else:
@@ -240,6 +248,8 @@ def _from_paused(turn: Turn) -> None:
         turn.unpause("metrics are back")
     elif state.paused == "evidence" and state.replay and turn.replayed():
         turn.unpause("the replay has come through")
+    elif state.paused == "evidence" and state.replay is None and _enough(turn):
+        turn.unpause("enough requests have come")
     elif state.paused == "failure-rate" and _recovered(state):
         turn.unpause("failures are within the limit again")
     elif state.paused == "gate":
@@ -247,6 +257,16 @@ def _from_paused(turn: Turn) -> None:
             turn.end("aborted", f"nobody opened the gate within {deadlines.gate_minutes:g} min")
     elif state.paused != "manual" and state.paused_for >= deadlines.absent:
         turn.end("aborted", f"paused for {state.paused_for:.0f} s: {state.reason}")
+
+
+def _needed(rollout: Rollout) -> int:
+    step = rollout.current_step
+    return max(step.requests if step else 0, rollout.strategy.evidence.requests)
+
+
+def _enough(turn: Turn) -> bool:
+    """Whether the requests that a step lacked have come during the pause."""
+    return turn.state.paused_phase == "analysing" and turn.step_requests() >= _needed(turn.state)
 
 
 def _recovered(rollout: Rollout) -> bool:

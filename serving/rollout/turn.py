@@ -143,6 +143,11 @@ class Turn:
             part.candidate.requests for part in self.state.analysis.strata if part.generation >= self.state.split
         )
 
+    def step_lost(self) -> int:
+        """Requests since the step began that say nothing about the candidate, since a replica lacked a processor."""
+        own = [part.candidate for part in self.state.analysis.strata if part.generation >= self.state.split]
+        return sum(counts.shed + counts.excused for counts in own)
+
     def enter(self, phase: Phase, reason: str, *, level: Level = "info", **data: Any) -> None:
         """Change the phase and tell ledger and operator, with the counts it was decided on."""
         before = self.state

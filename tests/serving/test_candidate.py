@@ -309,8 +309,8 @@ async def test_shadows_beside_stable_and_beside_a_rollout(
     world: World, make_artifact: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Users, replica and shadows share one loop here, which is never idle.
-    monkeypatch.setattr(room, "LATE", 60.0)
-    monkeypatch.setattr(room, "BUSY", 2.0)
+    for limit in ("LATE", "BUSY", "QUEUED", "TAKEN"):
+        monkeypatch.setattr(room, limit, 60.0)
     same, other = make_artifact("same", bias=0.01), make_artifact("other", bias=0.9)
     await shadow(world, shadow_of(same, "7"), shadow_of(other, "8"))
 

@@ -1,4 +1,4 @@
-"""Candidates under real Ray Serve: deployed without a route, reached by a line of their own, and what Serve tells of bad ones."""
+"""Candidates under real Ray Serve: no route, reached by a line of their own, and what Serve tells of bad ones."""
 
 import asyncio
 import json

@@ -1,7 +1,6 @@
 """Copies for shadows: sent in bundles, compared over there, shed when there is no room, and nobody waits for them."""
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from serving.arms import Answer
 from serving.capture import OUTSIDE
 from serving.counters import ArmSlot, Counters
-from serving.shadows import FLIGHTS, QUEUE, TOGETHER, Copy, Gauge, Shadow, agree, observed, pack_copy
+from serving.shadows import FLIGHTS, QUEUE, TOGETHER, Copy, Shadow, agree, observed, pack_copy
 
 DIGEST = "sha256:" + "3" * 64
 OUTPUTS: dict[str, NDArray[Any]] = {"label": np.array([1], np.int64), "probability": np.array([0.5], np.float32)}
@@ -143,14 +142,3 @@ def test_answers_with_other_outputs_do_not_agree() -> None:
     assert agree(OUTPUTS, OUTPUTS | {"more": np.array([1])})
     assert not agree(OUTPUTS, {"label": OUTPUTS["label"]})
     assert not agree(OUTPUTS, OUTPUTS | {"label": np.array([1, 1], np.int64)})
-
-
-async def test_gauge_closes_while_the_loop_computes() -> None:
-    gauge = Gauge()
-    gauge.start()
-    assert gauge.open()
-    await asyncio.sleep(0)
-    time.sleep(0.25)  # what a starved or busy loop looks like from inside
-    await asyncio.sleep(0.01)
-    assert not gauge.open()
-    gauge.stop()

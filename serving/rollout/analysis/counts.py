@@ -36,6 +36,8 @@ class ArmCounts(Value):
     disagreed: Count = 0
     shed: Count = 0
     """Copies that were sampled and not sent, because the shadow or the replica had no room for them."""
+    excused: Count = 0
+    """Calls without an answer in time that say nothing, since the caller could not go on either: `serving.lateness`."""
     assigned: Count = 0
     """Independent assignments: requests in a canary, distinct subjects in an A/B experiment; 0 if unknown."""
 
@@ -56,6 +58,7 @@ class ArmCounts(Value):
             compared=self.compared + other.compared,
             disagreed=self.disagreed + other.disagreed,
             shed=self.shed + other.shed,
+            excused=self.excused + other.excused,
             assigned=self.assigned + other.assigned,
         )
 
