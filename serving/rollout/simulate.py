@@ -201,6 +201,7 @@ class World:
         incident: Extra rate of errors for every version, by the second.
         metrics: Whether counts reach the controller, by the second; what does not is reported later.
         skew: What the wall clock is off by, by the second.
+        room: Share of copies that replicas take, and of calls that are not excused, by the second.
         sample: Whether there is an evaluation sample to replay.
         load: Seconds that a replica takes to load a version that is not warm.
     """
@@ -213,6 +214,7 @@ class World:
     incident: Callable[[float], float] = lambda _second: 0.0
     metrics: Callable[[float], bool] = lambda _second: True
     skew: Callable[[float], float] = lambda _second: 0.0
+    room: Callable[[float], float] = lambda _second: 1.0
     sample: bool = True
     load: float = 3.0
     loading_fails: frozenset[str] = frozenset()
@@ -314,11 +316,18 @@ class World:
         requests = int(self.random.poisson(self.rate * seconds))
         sent = int(self.random.binomial(requests, node.share / SLOTS)) if node.candidate else 0
         if sent and node.candidate:
-            self._count(node, node.candidate, sent, ready=ready)
+            told = int(self.random.binomial(sent, self.room(self.now)))
+            self._lose(node, node.candidate, ArmCounts(excused=sent - told, assigned=sent - told))
+            self._count(node, node.candidate, told, ready=ready)
         self._count(node, node.stable, requests - sent)
         copies = int(self.random.binomial(requests, node.mirror / SLOTS)) if node.candidate else 0
         if copies and node.candidate and ready:
-            self._count(node, node.candidate, copies, mirrored=True)
+            taken = int(self.random.binomial(copies, self.room(self.now)))
+            self._lose(node, node.candidate, ArmCounts(shed=copies - taken))
+            self._count(node, node.candidate, taken, mirrored=True)
+
+    def _lose(self, node: Replica, digest: str, counts: ArmCounts) -> None:
+        self.pending.append(Batch(generation=node.generation, digest=digest, counts=counts))
 
     def _count(self, node: Replica, digest: str, requests: int, *, ready: bool = True, mirrored: bool = False) -> None:
         truth = self.truth[digest]

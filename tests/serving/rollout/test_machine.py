@@ -28,6 +28,11 @@ def quarantined(past: Past) -> list[str]:
     return [effect.digest for effect in past.effects if isinstance(effect, Quarantine)]
 
 
+def said(past: Past) -> list[Message]:
+    """What the operator was told."""
+    return [effect for effect in past.effects if isinstance(effect, Message)]
+
+
 def ended(past: Past) -> Rollout:
     """The rollout at the end."""
     assert past.state.rollout is not None
@@ -209,6 +214,42 @@ def test_a_shadow_that_only_observes_ends_without_promotion(release: Release, ol
     past = release(strategy=Strategy(kind="shadow", steps=(Step(mirror=100, minutes=2),), then="stop"))
     assert past.phases[-2:] == ["rolling-back", "finished"]
     assert past.state.stable == old
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [Strategy(kind="shadow", steps=(Step(mirror=100, minutes=2),)), SHORT.but(evidence=Evidence(requests=100))],
+)
+def test_a_machine_without_room_ends_a_rollout_at_its_deadline_and_is_named(
+    release: Release, old: Version, strategy: Strategy
+) -> None:
+    past = release(strategy=strategy.but(deadlines=Deadlines(absent=300)), room=lambda _second: 0.0)
+    assert past.phases[-4:] == ["analysing", "paused", "rolling-back", "aborted"]
+    assert "no processor to spare" in ended(past).reason
+    assert past.state.stable == old
+    assert not quarantined(past)
+
+
+def test_a_rollout_goes_on_when_there_is_room_again(release: Release, new: Version) -> None:
+    strategy = Strategy(kind="shadow", steps=(Step(mirror=100, minutes=2),))
+    past = release(strategy=strategy, room=lambda second: 0.0 if second < 300 else 0.3)
+    assert past.phases == [
+        "starting",
+        "smoke",
+        *["analysing", "paused"],
+        "analysing",
+        "promoting",
+        "baking",
+        "promoted",
+    ]
+    assert past.state.stable == new
+    assert "enough requests have come" in [one.text.rpartition(": ")[2] for one in said(past)]
+
+
+def test_a_person_who_resumes_has_the_sample_replayed_instead(release: Release) -> None:
+    strategy = Strategy(kind="shadow", steps=(Step(mirror=100, minutes=2),))
+    past = release(strategy=strategy, room=lambda _second: 0.0, commands={60: command("resume")})
+    assert past.phases[-1] == "promoted"
 
 
 # --- commands
