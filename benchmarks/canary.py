@@ -1,9 +1,10 @@
 """`mlops bench canary`: what a running canary costs the requests of a model, and what there is when none runs.
 
-Run it while a canary runs on the stack. A version in the path is never divided, so that the same requests to
-`/v2/models/<m>/infer` (divided) and to `/v2/models/<m>/versions/<stable>/infer` (not divided) differ in nothing but the
-canary; short rounds of both take turns, and the median of the rounds' ratios counts. Without a canary the same rounds
-compare two paths to the same thing: that is the noise of the method.
+It rolls out a copy of a trained model under a name of its own (see infra/demo) and holds the canary at its first step.
+A version in the path is never divided, so that the same requests to `/v2/models/<m>/infer` (divided) and to
+`/v2/models/<m>/versions/<stable>/infer` (not divided) differ in nothing but the canary; short rounds of both take
+turns, and the median of the rounds' ratios counts. With a share of 0 the same rounds compare two paths to the same
+thing: that is the noise of the method.
 
 What the machinery costs while no rollout runs can't be taken out of a running platform. It is measured in this process
 with the ingress and the model's own file, beside the same ingress without what rollouts need of it: the question
@@ -18,13 +19,22 @@ import os
 import statistics
 import time
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from benchmarks.load import Target, closed_loop, json_body
-from benchmarks.serving import find_subject, ours, say
+from benchmarks.rollback import withdraw
+from benchmarks.serving import find_subject, say
+from components.models import SHARED_GROUP
+from infra.cli.context import Context
+from infra.cli.control import Control
+from infra.demo import trial, users
+from infra.demo.versions import MODEL, Versions
+from infra.provider.release_controller import ENDED
 from serving.asgi import Message
 from serving.auth import Bearer
 from serving.batching import Limits
@@ -38,28 +48,68 @@ from serving.table import Served, Table
 
 RUNNING_TARGET = 0.85
 IDLE_TARGET = 0.98
+HELD: dict[str, Any] = {
+    "kind": "canary",
+    "bakeMinutes": 0,
+    "evidence": {"requests": 50, "smoke": 1},
+    # Load at the machine's limit is no reason to end it: it is to be measured.
+    "limits": {"latencyRatio": 100, "toleratedRate": 0.9, "failureRate": 0.95},
+}
+_UP_SECONDS = 120.0
 
 
 def main() -> None:
     """Measure and print, as text or with `--json`."""
     parser = argparse.ArgumentParser(prog="mlops bench canary", description=__doc__)
     parser.add_argument("--stack", default="local", help="running stack that serves the model")
-    parser.add_argument("--model", default="flight-delay")
+    parser.add_argument("--model", default="flight-delay", help="model whose ingress is measured without a rollout")
+    parser.add_argument("--share", type=float, default=5, help="per cent of the requests that the canary answers")
     parser.add_argument("--seconds", type=float, default=2, help="length of each round")
     parser.add_argument("--rounds", type=int, default=10, help="rounds of each path")
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     subject = find_subject(options.stack, options.model)
-    divided = ours(subject, options.model)
-    version = subject.source.rpartition("/")[2]
-    path = f"/v2/models/{options.model}/versions/{version}/infer"
-    whole = Target(divided.host, divided.port, path, divided.body, divided.headers)
+    with running(options.stack, options.share) as (divided, whole):
+        compared = compare(divided, whole, options.seconds, options.rounds, options.concurrency)
     result = {
-        "running": compare(divided, whole, options.seconds, options.rounds, options.concurrency),
+        "running": compared | {"share": options.share},
         "idle": idle(subject.model_file.parent, subject.request, 5_000, 2 * options.rounds),
     }
     print(json.dumps(result, indent=2) if options.json else report(result))
+
+
+@contextmanager
+def running(stack: str, share: float) -> Iterator[tuple[Target, Target]]:
+    """Have a canary, held at its first step; gives the path that is divided and the one that is not."""
+    context = Context(stack)
+    versions = Versions(context)
+    with Control(context) as control:
+        try:
+            withdraw(control)
+            stable = versions.approved(versions.add("none"))
+            trial.settle(control, stable, SHARED_GROUP)
+            strategy = HELD | {"steps": [{"weight": share, "minutes": 60}]}
+            trial.ask(control, versions.approved(versions.add("none")), SHARED_GROUP, strategy)
+            until = time.monotonic() + _UP_SECONDS
+            while (seen := control.model(MODEL)["rollout"])["phase"] != "analysing":
+                if time.monotonic() > until or seen["state"] in ENDED:
+                    raise SystemExit(f"the canary did not come up: {seen['phase']}: {seen['reason']}")
+                time.sleep(0.2)
+            endpoint = context.endpoint("inference")
+            at, body = urlsplit(endpoint["url"]), users.rows(versions.sample())[0].body
+            headers = {"Authorization": f"Bearer {endpoint['token']}"}
+            paths = (f"/v2/models/{MODEL}/infer", f"/v2/models/{MODEL}/versions/{stable.version}/infer")
+            divided, whole = (Target(at.hostname or "", at.port or 80, path, body, headers) for path in paths)
+            time.sleep(1)  # replicas hear of it
+            yield divided, whole
+            seen = control.model(MODEL)["rollout"]
+            say(f"  the canary is {seen['phase']}: {json.dumps(seen['counts']['candidate'])}")
+            if seen["state"] in ENDED:
+                raise SystemExit(f"the canary ended while it was measured: {seen['reason']}")
+        finally:
+            withdraw(control)
+            versions.remove()
 
 
 def compare(divided: Target, whole: Target, seconds: float, rounds: int, concurrency: int) -> dict[str, Any]:
@@ -192,7 +242,7 @@ def report(result: dict[str, Any]) -> str:
         f"{running['rounds']} rounds of each, {running['failed']} failed\n"
         f"divided {running['dividedPerSecond']:,} requests/s, not divided {running['wholePerSecond']:,}: "
         f"ratio {running['ratio']} ({running['ratioLow']} to {running['ratioHigh']}), "
-        f"target {RUNNING_TARGET} while a canary of 5 % runs\n"
+        f"target {RUNNING_TARGET} while a canary of 5 % runs (here {running['share']:g} %)\n"
         f"no rollout: {still['microsecondsWith']} µs of processor time a request, "
         f"{still['microsecondsWithout']} without the machinery: ratio {still['ratio']}, target {IDLE_TARGET}"
     )

@@ -222,7 +222,7 @@ def _from_analysing(turn: Turn) -> None:
             idle = step.weight == 0 and step.mirror == 0
             if idle or state.waited >= step.minutes * 60 + state.strategy.evidence.replay_after:
                 lost = turn.step_lost()
-                if lost >= needed - own and "evidence" not in state.forgiven:
+                if lost >= needed - own:
                     # The requests are there, so that a sample is no substitute: nobody knows what they would show.
                     turn.pause(
                         "evidence",

@@ -316,15 +316,19 @@ class World:
         requests = int(self.random.poisson(self.rate * seconds))
         sent = int(self.random.binomial(requests, node.share / SLOTS)) if node.candidate else 0
         if sent and node.candidate:
-            told = int(self.random.binomial(sent, self.room(self.now)))
+            told = self._room(sent)
             self._lose(node, node.candidate, ArmCounts(excused=sent - told, assigned=sent - told))
             self._count(node, node.candidate, told, ready=ready)
         self._count(node, node.stable, requests - sent)
         copies = int(self.random.binomial(requests, node.mirror / SLOTS)) if node.candidate else 0
         if copies and node.candidate and ready:
-            taken = int(self.random.binomial(copies, self.room(self.now)))
+            taken = self._room(copies)
             self._lose(node, node.candidate, ArmCounts(shed=copies - taken))
             self._count(node, node.candidate, taken, mirrored=True)
+
+    def _room(self, requests: int) -> int:
+        share = self.room(self.now)
+        return requests if share >= 1 else int(self.random.binomial(requests, share))
 
     def _lose(self, node: Replica, digest: str, counts: ArmCounts) -> None:
         self.pending.append(Batch(generation=node.generation, digest=digest, counts=counts))

@@ -246,12 +246,6 @@ def test_a_rollout_goes_on_when_there_is_room_again(release: Release, new: Versi
     assert "enough requests have come" in [one.text.rpartition(": ")[2] for one in said(past)]
 
 
-def test_a_person_who_resumes_has_the_sample_replayed_instead(release: Release) -> None:
-    strategy = Strategy(kind="shadow", steps=(Step(mirror=100, minutes=2),))
-    past = release(strategy=strategy, room=lambda _second: 0.0, commands={60: command("resume")})
-    assert past.phases[-1] == "promoted"
-
-
 # --- commands
 
 
