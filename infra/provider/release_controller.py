@@ -107,10 +107,15 @@ class Controller:
         """Ask the controller; what the API server before it says is never taken for its answer.
 
         Raises:
-            UnreachableError: nobody answers, or the API server reaches no controller.
+            UnreachableError: nobody answers, the API server reaches no controller, or that reaches no database.
             ResourceError: the API server lets nobody through here.
         """
-        address = self._address + path
+        answer = self._answer(method, self._address + path, body)
+        if answer.status == 503:
+            raise rest.UnreachableError(f"{self._inputs['model']}: the rollout controller, {answer.reason()}")
+        return answer
+
+    def _answer(self, method: str, address: str, body: object) -> rest.Answer:
         if self._proxy is None:
             return rest.request(method, address, token=self._token, body=body)
         headers = cluster_access.headers(self._proxy, self._token)

@@ -18,7 +18,7 @@
     POST   /v1/replicas/{id}             replica token: what a replica has loaded and counted
     POST   /v1/applications              replica token: how the candidates' applications are
 
-Errors are {"error": "…"} with a 4xx status.
+Errors are {"error": "…"} with a 4xx status; 503 while the database is away, when asking again is all that helps.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, get_args
 
+from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -184,6 +185,10 @@ class Control:
                 return JSONResponse({"error": str(error)}, 404)
             except (ConflictError, DifferentLabelError) as error:
                 return JSONResponse({"error": str(error)}, 409)
+            except (OperationalError, InterfaceError) as error:
+                log.error("%s %s: the database does not answer: %s", request.method, request.url.path, error.orig)  # noqa: TRY400
+                text = "the controller's database does not answer; what is served goes on: ask again when it is back"
+                return JSONResponse({"error": text}, 503)
             except Exception:
                 log.exception("%s %s failed", request.method, request.url.path)
                 return JSONResponse({"error": "internal error; it was logged"}, 500)

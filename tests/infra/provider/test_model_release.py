@@ -433,6 +433,20 @@ def test_whether_a_manifest_lifts_a_quarantine_is_the_controllers_word(
         ModelReleaseResource().update(told.call(), pinned, {}, {})
 
 
+def test_controller_without_its_database_is_waited_for(told: Any, neighbour: Callable[..., Any]) -> None:
+    controller, away = Controller(), {"PUT": 1, "GET": 3}
+
+    def answer(method: str, path: str, body: Any) -> tuple[int, Any]:
+        away[method] -= 1
+        if away[method] in (0, 1):
+            return 503, {"error": "the controller's database does not answer"}
+        return controller.answer(method, path, body)
+
+    outputs = ModelReleaseResource().create(told.call(), wanted(neighbour(answer).url))[1]
+
+    assert outputs["rollout"]["state"] == "promoted"
+
+
 def test_without_wait_the_rollout_goes_on_alone(told: Any, neighbour: Callable[..., Any]) -> None:
     server = neighbour(Controller().answer)
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.control.app import Control
+from serving.control.database import Database
 from serving.control.store import Store
 from serving.counters import BUCKETS
 from serving.runtime.artifact import content_digest
@@ -214,6 +216,22 @@ async def test_commands_say_what_is_possible(client: httpx.AsyncClient) -> None:
     assert done.status_code == 200
     assert (done.json()["rollout"]["state"], done.json()["rollout"]["reason"]) == ("aborted", "abort by ann: mistake")
     assert (await command(client, "abort", by="ann")).status_code == 409
+
+
+async def test_a_database_that_is_away_is_said_to_be_and_asking_again_helps(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: object) -> None:
+        raise sa.exc.OperationalError("BEGIN", {}, ConnectionRefusedError("nobody listens"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "transaction", away)
+        refused = await release(client)
+    again = await release(client)
+
+    assert refused.status_code == 503
+    assert "the controller's database does not answer" in refused.json()["error"]
+    assert again.status_code == 202
 
 
 async def test_candidates_are_published_and_reported(client: httpx.AsyncClient) -> None:

@@ -8,12 +8,16 @@ import pytest
 import sqlalchemy as sa
 
 from policies.ledger.checkpointer import DirectoryPlace, audit
+from policies.ledger.events import Rollback
 from policies.ledger.served import KINDS, serving_at
 from policies.ledger.store import Query
 from policies.releases.keys import make_key
 from policies.releases.signing import public_key
 from serving.control.database import LEASE_SECONDS, LeaseHeldError, LeaseLostError
+from serving.control.records import Draft
 from serving.control.store import ConflictError, RefusedError, Store
+from serving.rollout.analysis.counts import ArmCounts
+from serving.rollout.observation import Batch
 from serving.runtime.artifact import content_digest
 from serving.state import Release, read_snapshot
 
@@ -351,6 +355,41 @@ def test_controller_that_is_killed_in_any_state_goes_on(world: World, phase: str
     report = audit(world.store.ledger, DirectoryPlace(world.folder / "checkpoints"), keys)
     assert report.findings == ()
     assert report.sealed == report.head.seq
+
+
+@pytest.mark.slow
+def test_accuracy_that_falls_within_a_week_rolls_back_though_the_controller_is_killed_every_day(world: World) -> None:
+    def day(wrong: int, labelled: int = 100) -> None:
+        world.now += 86_400
+        counts = ArmCounts(labelled=labelled, wrong=wrong)
+        labels = Batch(generation=-1, digest=release("2").digest, counts=counts)
+        world.store.take_in(Draft(), batches={"m": [labels]})
+        world.second()
+        world.kill()
+
+    world.promote("1")
+    quality = {"qualityDrop": 0.08, "qualityDays": 7, "qualityLabels": 200}
+    world.store.release("m", release("2"), CANARY | {"after": quality})
+    world.until(world.ended)
+    day(40, labelled=400)  # 90 % are right at first: the reference
+    for _ in range(16):
+        day(11)
+    assert world.model()["served"]["version"] == "2"
+
+    # Below 82.8 % in the week after four such days; taken over all days it would stay above for two more weeks.
+    days = 0
+    while world.model()["served"]["version"] == "2":
+        day(25)
+        days += 1
+        assert days <= 5
+
+    assert days >= 4
+    query = Query(model="m", kinds=["rollback"])
+    (back,) = [entry.event() for entry in world.store.ledger.entries(query)]
+    assert isinstance(back, Rollback)
+    assert (back.trigger, back.to_version) == ("quality", "1")
+    assert "over 7 days" in back.reason
+    assert release("2").digest in str(world.model()["quarantined"])
 
 
 @pytest.mark.parametrize("step", [-86_400.0, -60.0, 60.0, 86_400.0])
