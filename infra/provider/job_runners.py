@@ -133,6 +133,14 @@ def run_on_ray(call: Call, run: Run) -> None:
     _Submission(call, run).follow()
 
 
+_NO_AGENT = "No available agent"
+"""What Ray's dashboard answers with status 500 while it has not heard of the node's agent, or not for some time."""
+
+
+class _NotYetError(ResourceError):
+    """Ray answers and cannot take the job yet."""
+
+
 class _Submission:
     def __init__(self, call: Call, run: Run) -> None:
         self._call = call
@@ -177,7 +185,7 @@ class _Submission:
         while True:
             try:
                 return operation()
-            except rest.UnreachableError:
+            except (rest.UnreachableError, _NotYetError):
                 if time.monotonic() >= deadline:
                     raise
                 self._call.progress("waiting for Ray's dashboard")
@@ -207,7 +215,8 @@ class _Submission:
             },
         )
         if not answer.ok and self._info() is None:  # else somebody was faster, with the same job
-            raise ResourceError(f"{self._run.name}: Ray refuses the job, {answer.reason()}")
+            error = _NotYetError if _NO_AGENT in answer.reason() else ResourceError
+            raise error(f"{self._run.name}: Ray refuses the job, {answer.reason()}")
 
     def _logs(self) -> str:
         try:

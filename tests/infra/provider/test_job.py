@@ -281,3 +281,34 @@ def test_refusal_of_ray_is_told(inputs: Inputs, told: Any, neighbour: Callable[.
 
     with pytest.raises(ResourceError, match="403: Forbidden: Invalid authentication token"):
         JobResource().create(told.call(), inputs(runner={"kind": "ray", "url": server.url, "token": "wrong"}))
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_head_node_whose_agent_is_late_is_waited_for(
+    inputs: Inputs, told: Any, neighbour: Callable[..., Any]
+) -> None:
+    ray = Ray()
+    refused: list[Any] = []
+
+    def answer(method: str, path: str, body: Any) -> tuple[int, Any]:
+        if (method, path) == ("POST", "/api/jobs/") and len(refused) < 3:
+            refused.append(body)
+            return 500, "No available agent to submit job, please try again later."
+        return ray.answer(method, path, body)
+
+    wanted = inputs(runner={"kind": "ray", "url": neighbour(answer).url})
+
+    assert JobResource().create(told.call(), wanted)[1]["result"] == {"seed": "7"}
+    assert len(refused) == 3
+
+
+@pytest.mark.usefixtures("quick")
+def test_job_that_ray_cannot_take_at_all_is_refused_at_once(
+    inputs: Inputs, told: Any, neighbour: Callable[..., Any]
+) -> None:
+    server = neighbour(lambda method, path, body: (404, None) if method == "GET" else (500, "no such runtime_env"))
+
+    with pytest.raises(ResourceError, match="Ray refuses the job, 500: no such runtime_env"):
+        JobResource().create(told.call(), inputs(runner={"kind": "ray", "url": server.url}))
+
+    assert len([1 for method, _path, _body in server.requests if method == "POST"]) == 1
