@@ -15,7 +15,7 @@ from serving.config import read
 from serving.runtime.artifact import content_digest, file_hashes
 from serving.state import Release
 
-pytestmark = pytest.mark.local
+pytestmark = pytest.mark.slow
 
 COLUMNS: dict[str, Any] = {"distance": [100.0, 600.0], "hour": [9, 17], "carrier": ["AA", "UA"]}
 

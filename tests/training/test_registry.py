@@ -16,9 +16,10 @@ import pytest
 from policies.releases.evaluation import Evaluation
 from serving.runtime.artifact import verify
 from serving.runtime.model import load
+from tests.conftest import held_port
 from training import snapshots
 
-pytestmark = pytest.mark.local
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 FOLDER = "training/examples/mortgage_approval"
@@ -63,32 +64,28 @@ class Registry:
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    import socket
-
     data = tmp_path_factory.mktemp("data")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     environment = {
         **os.environ,
         "MLOPS_DATA_DIR": str(data),
         "MLOPS_REGISTRY_USERNAME": USER,
         "MLOPS_REGISTRY_PASSWORD": PASSWORD,
     }
-    command = [sys.executable, "-m", "training.registry_server", "--port", str(port)]
-    with subprocess.Popen(command, cwd=ROOT, env=environment) as server:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            for _ in range(900):
-                assert server.poll() is None, "the registry ended"
-                try:
-                    httpx.get(f"{url}/health").raise_for_status()
-                    break
-                except httpx.HTTPError:
-                    time.sleep(0.1)
-            yield Registry(url, data)
-        finally:
-            server.terminate()
+    with held_port() as port:
+        command = [sys.executable, "-m", "training.registry_server", "--port", str(port)]
+        with subprocess.Popen(command, cwd=ROOT, env=environment) as server:
+            try:
+                url = f"http://127.0.0.1:{port}"
+                for _ in range(900):
+                    assert server.poll() is None, "the registry ended"
+                    try:
+                        httpx.get(f"{url}/health").raise_for_status()
+                        break
+                    except httpx.HTTPError:
+                        time.sleep(0.1)
+                yield Registry(url, data)
+            finally:
+                server.terminate()
 
 
 @pytest.fixture(scope="module")
