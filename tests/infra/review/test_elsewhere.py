@@ -38,7 +38,7 @@ def repository(tmp_path: Path) -> Path:
     (folder / "infra" / "cli").mkdir(parents=True)
     for name in ("infra/__init__.py", "infra/cli/__init__.py", "requirements.lock"):
         (folder / name).write_text("")
-    (folder / ".gitignore").write_text(".mlops/\n")
+    (folder / ".gitignore").write_text(".mlops/\n__pycache__/\n")
     (folder / ".mlops/review").mkdir(parents=True)
     (folder / ".mlops/review/base.json").write_text("{}")
     (folder / ".mlops/venv").symlink_to(Path(sys.prefix))
