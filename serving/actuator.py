@@ -83,6 +83,8 @@ class Actuator:
         self.busy = False
         """Whether a rollout's candidate is wanted: then a rollout waits for what is reported here."""
         self._stamp = _stamp(path)
+        # One client for good: a new one reads certificates each time, which would be most of what a look costs.
+        self._http = httpx.Client(timeout=5)
         self._deployed: dict[str, str] = {}
         self._retry: dict[str, float] = {}
 
@@ -157,11 +159,10 @@ class Actuator:
         }
         control = self.settings.control
         with contextlib.suppress(httpx.HTTPError):
-            httpx.post(
+            self._http.post(
                 f"{control.url}/v1/applications",
                 json={"applications": report},
                 headers={"authorization": f"Bearer {control.token}"},
-                timeout=5,
             )
 
     def _due(self, group: GroupSettings, status: str | None) -> bool:
@@ -202,10 +203,9 @@ class Actuator:
         """Return the published models, None when control does not say: then nothing is removed."""
         control = self.settings.control
         with contextlib.suppress(httpx.HTTPError, ValueError, AttributeError, KeyError, TypeError):
-            answer = httpx.get(
+            answer = self._http.get(
                 f"{control.url}/v1/state?after=-1&timeout=0",
                 headers={"authorization": f"Bearer {control.token}"},
-                timeout=5,
             )
             models: dict[str, Any] = answer.raise_for_status().json()["models"]
             return {

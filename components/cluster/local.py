@@ -95,6 +95,8 @@ def head_environment(args: LocalClusterArgs) -> Mapping[str, str]:
     return {
         **args.site.environment(),
         **DRIVER_ENVIRONMENT,
+        # Ray gives all its workers nice 15. Here they answer users, who would wait for every job of normal priority.
+        "RAY_worker_niceness": "0",
         "DASHBOARD_METRIC_PORT": str(args.ports.dashboard_metrics),
         # Workers are started when they are needed: idle ones cost 45 MB each.
         "RAY_enable_worker_prestart": "0",

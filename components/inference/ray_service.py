@@ -96,6 +96,8 @@ def environment() -> dict[str, str]:
         "RAY_GRAFANA_HOST": "DISABLED",
         # Workers wait this long for a head that restarts; replicas and proxies go on meanwhile.
         "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
+        # Ray gives all its workers nice 15; then a replica could not tell users' work from what gives way to it.
+        "RAY_worker_niceness": "0",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_LOG_TO_STDERR": "0",

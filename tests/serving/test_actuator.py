@@ -89,7 +89,7 @@ def unused(monkeypatch: pytest.MonkeyPatch, models: dict[str, Any] | None) -> No
         answer.raise_for_status = lambda: answer
         return answer
 
-    monkeypatch.setattr(httpx, "get", get)
+    monkeypatch.setattr(httpx.Client, "get", get)
 
 
 def test_missing_group_is_deployed_once(world: World) -> None:
@@ -170,7 +170,9 @@ CANDIDATE = {
 
 def test_candidate_is_deployed_once_reported_and_removed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Any] = []
-    monkeypatch.setattr(httpx, "post", lambda _url, **options: told.append(options["json"]["applications"]))
+    monkeypatch.setattr(
+        httpx.Client, "post", lambda _self, _url, **options: told.append(options["json"]["applications"])
+    )
     world.step()
     unused(monkeypatch, {"flight": {"group": "shared", "candidates": [CANDIDATE]}})
     assert world.step() == ["run candidate-flight-2 None"]
@@ -184,7 +186,7 @@ def test_candidate_is_deployed_once_reported_and_removed(world: World, monkeypat
 
 
 def test_shadow_runs_at_low_priority_and_nobody_hurries_for_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(httpx, "post", lambda *_arguments, **_options: None)
+    monkeypatch.setattr(httpx.Client, "post", lambda *_arguments, **_options: None)
     world.step()
     shadow = CANDIDATE | {"name": "candidate-flight-2-shadow", "role": "shadow"}
     unused(monkeypatch, {"flight": {"group": "shared", "candidates": [CANDIDATE], "shadows": [shadow]}})
@@ -205,7 +207,7 @@ def test_candidate_is_left_alone_while_control_does_not_answer(world: World, mon
 def test_candidate_with_other_content_under_the_same_name_is_deployed_anew(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(httpx, "post", lambda *_arguments, **_options: None)
+    monkeypatch.setattr(httpx.Client, "post", lambda *_arguments, **_options: None)
     world.step()
     unused(monkeypatch, {"flight": {"group": "shared", "candidates": [CANDIDATE]}})
     world.step()
