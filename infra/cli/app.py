@@ -18,6 +18,7 @@ from infra.cli import (
     release,
     review,
     train,
+    upgrade,
 )
 from infra.cli.output import CommandFailed, err, fail
 from infra.engine.errors import EngineError
@@ -44,6 +45,7 @@ cost.register(app)
 gate.register(app)
 policies.register(app)
 review.register(app)
+upgrade.register(app)
 
 
 def main() -> None:

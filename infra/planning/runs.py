@@ -127,6 +127,30 @@ class Program:
         (self.folder / "state" / ".pulumi" / "meta.yaml").write_text("version: 1\n")
         shutil.copyfile(state, self.state_file)
 
+    def take(self, deployment: Mapping[str, Any]) -> None:
+        """Import a state that an earlier version of the program left; its secrets are in plain, and placeholders.
+
+        Args:
+            deployment: an export, as the engine imports it.
+
+        Raises:
+            PlanError: the engine does not take it.
+        """
+        environment = self._environment({})
+        self._init(environment)
+        file = self.folder / "import.json"
+        # Encrypted by the plan's own passphrase from here on.
+        fresh = json.loads(self.state_file.read_text())["checkpoint"]["latest"]["secrets_providers"]
+        imported = {**deployment["deployment"], "secrets_providers": fresh}
+        file.write_text(json.dumps({**deployment, "deployment": imported}))
+        with tempfile.TemporaryDirectory(prefix="mlops-plan-") as folder:
+            (Path(folder) / "Pulumi.yaml").write_text("name: mlops\nruntime: python\n")
+            done = self._engine(
+                environment, Path(folder), "stack", "import", "--stack", self.stack, "--file", str(file)
+            )
+        if done.code:
+            raise PlanError(f"the recorded state of {self.stack} cannot be imported: {done.complaint}")
+
     # --- helpers ---------------------------------------------------------------------------------------------------
 
     def _settings(self) -> Path:
