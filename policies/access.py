@@ -7,12 +7,11 @@ Allow allows nothing, an undetermined Deny may deny: neither is ever read as a p
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
+
+from policies.documents import Statement, like, listed, statements
 
 Outcome = Literal["allowed", "denied", "undetermined"]
 _Match = Literal["yes", "no", "unknown"]
@@ -44,18 +43,18 @@ def evaluate(policies: Iterable[str | Mapping[str, Any]], call: Call) -> Verdict
         call: the call.
 
     Raises:
-        ValueError: a policy is none.
+        DocumentError: a policy is none.
     """
     unknown: list[str] = []
     allowed = may_allow = may_deny = False
-    for statement in _statements(policies):
-        if not _covers(statement, call):
+    for statement in (one for policy in policies for one in statements(policy)):
+        if not _covers(statement.stated, call):
             continue
-        match, unevaluated = _conditions(statement.get("Condition", {}), call.context)
+        match, unevaluated = _conditions(statement, call.context)
         unknown += unevaluated
-        denies = statement["Effect"] == "Deny"
+        denies = not statement.allows
         if match == "yes" and denies:
-            return Verdict("denied", f"denied by statement {statement.get('Sid', '')!r}", tuple(unknown))
+            return Verdict("denied", f"denied by {statement.sid}", tuple(unknown))
         allowed |= match == "yes" and not denies
         may_deny |= match == "unknown" and denies
         may_allow |= match == "unknown" and not denies
@@ -68,71 +67,39 @@ def evaluate(policies: Iterable[str | Mapping[str, Any]], call: Call) -> Verdict
     return Verdict("denied", f"no statement allows {call.action} on {call.resource}", tuple(unknown))
 
 
-def _statements(policies: Iterable[str | Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
-    for policy in policies:
-        try:
-            document = json.loads(policy) if isinstance(policy, str) else policy
-            found = document["Statement"]
-            for statement in [found] if isinstance(found, Mapping) else found:
-                if statement["Effect"] not in ("Allow", "Deny"):
-                    raise ValueError(f"Effect is {statement['Effect']!r}")
-                yield statement
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"this is no policy: {error!r}") from error
-
-
-def _listed(value: object) -> list[str]:
-    return [str(one) for one in value] if isinstance(value, list | tuple) else [str(value)]
-
-
-def _covers(statement: Mapping[str, Any], call: Call) -> bool:
-    if "Action" in statement:
-        acts = any(like(pattern, call.action, ignore_case=True) for pattern in _listed(statement["Action"]))
+def _covers(stated: Mapping[str, Any], call: Call) -> bool:
+    if "Action" in stated:
+        acts = any(like(pattern, call.action, ignore_case=True) for pattern in listed(stated["Action"]))
     else:
-        acts = not any(like(pattern, call.action, ignore_case=True) for pattern in _listed(statement["NotAction"]))
-    if "Resource" in statement:
-        return acts and any(like(pattern, call.resource) for pattern in _listed(statement["Resource"]))
-    if "NotResource" in statement:
-        return acts and not any(like(pattern, call.resource) for pattern in _listed(statement["NotResource"]))
+        acts = not any(like(pattern, call.action, ignore_case=True) for pattern in listed(stated.get("NotAction")))
+    if "Resource" in stated:
+        return acts and any(like(pattern, call.resource) for pattern in listed(stated["Resource"]))
+    if "NotResource" in stated:
+        return acts and not any(like(pattern, call.resource) for pattern in listed(stated["NotResource"]))
     return acts
 
 
-@cache
-def _pattern(pattern: str, ignore_case: bool) -> re.Pattern[str]:
-    text = "".join(".*" if one == "*" else "." if one == "?" else re.escape(one) for one in pattern)
-    return re.compile(text, re.IGNORECASE if ignore_case else 0)
-
-
-def like(pattern: str, value: str, *, ignore_case: bool = False) -> bool:
-    """Return whether a text is what a pattern of IAM (`*` and `?`) stands for."""
-    return _pattern(pattern, ignore_case).fullmatch(value) is not None
-
-
-def _conditions(
-    conditions: Mapping[str, Mapping[str, Any]], context: Mapping[str, str | Sequence[str]]
-) -> tuple[_Match, list[str]]:
-    known = {key.lower(): _listed(value) for key, value in context.items()}
+def _conditions(statement: Statement, context: Mapping[str, str | Sequence[str]]) -> tuple[_Match, list[str]]:
+    known = {key.lower(): listed(value) for key, value in context.items()}
     unknown: list[str] = []
-    for operator, keys in conditions.items():
-        plain = operator.removesuffix("IfExists")
-        for key, wanted in keys.items():
-            values = known.get(key.lower())
-            if plain not in _OPERATORS or values is None:
-                unknown.append(f"{operator} {key}")
-            elif not _OPERATORS[plain](_listed(wanted), values):
-                return "no", unknown
+    for operator, key, wanted in statement.conditions():
+        plain, values = operator.removesuffix("IfExists"), known.get(key)
+        if plain not in _OPERATORS or values is None:
+            unknown.append(f"{operator} {key}")
+        elif not _OPERATORS[plain](wanted, values):
+            return "no", unknown
     return ("unknown" if unknown else "yes"), unknown
 
 
-def _equals(wanted: list[str], values: list[str]) -> bool:
+def _equals(wanted: Sequence[str], values: Sequence[str]) -> bool:
     return any(value in wanted for value in values)
 
 
-def _matches(wanted: list[str], values: list[str]) -> bool:
+def _matches(wanted: Sequence[str], values: Sequence[str]) -> bool:
     return any(like(pattern, value) for pattern in wanted for value in values)
 
 
-def _same_case(wanted: list[str], values: list[str]) -> bool:
+def _same_case(wanted: Sequence[str], values: Sequence[str]) -> bool:
     return any(value.lower() == one.lower() for value in values for one in wanted)
 
 

@@ -9,9 +9,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
-
-from policies.access import like
 
 WIDE = re.compile(r"^(\*|[a-zA-Z0-9-]+:\*|\*:\*)$")
 """An action that stands for everything, or for everything of a service."""
@@ -24,7 +23,7 @@ NARROWING = (
 _POSITIVE = ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "StringEqualsIgnoreCase", "IpAddress")
 
 
-class DocumentError(Exception):
+class DocumentError(ValueError):
     """A text is no policy document."""
 
 
@@ -103,6 +102,8 @@ def statements(document: str | Mapping[str, Any]) -> list[Statement]:
         found = [found] if isinstance(found, Mapping) else list(found)
         if not all(isinstance(one, Mapping) and one.get("Effect") in ("Allow", "Deny") for one in found):
             raise DocumentError("a statement has no effect (Allow or Deny)")
+        if not all("Action" in one or "NotAction" in one for one in found):
+            raise DocumentError("a statement says of no action (Action or NotAction)")
         return [Statement(one) for one in found]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise DocumentError(f"it is no policy document: {error!r}") from error
@@ -113,6 +114,17 @@ def listed(value: Any) -> Sequence[str]:
     if value is None:
         return ()
     return tuple(str(one) for one in value) if isinstance(value, list | tuple) else (str(value),)
+
+
+@cache
+def _pattern(pattern: str, ignore_case: bool) -> re.Pattern[str]:
+    text = "".join(".*" if one == "*" else "." if one == "?" else re.escape(one) for one in pattern)
+    return re.compile(text, re.IGNORECASE if ignore_case else 0)
+
+
+def like(pattern: str, value: str, *, ignore_case: bool = False) -> bool:
+    """Return whether a text is what a pattern of IAM (`*` and `?`) stands for."""
+    return _pattern(pattern, ignore_case).fullmatch(value) is not None
 
 
 def denies_plain_transport(document: str | Mapping[str, Any]) -> bool:
