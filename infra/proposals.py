@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from infra import git
 from policies.releases.approval import artifact_bytes, sign_artifact
 from policies.releases.keys import DemoKeys, key_signer, read_private_key
 from policies.releases.manifest import ARTIFACT_NAMESPACE, Manifest, Signature
@@ -120,12 +120,8 @@ def git_commit(project: Path) -> Resolve:
     """Return what finds the whole name of a commit in the history of a project."""
 
     def resolve(name: str) -> str | None:
-        command = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"]
-        try:
-            done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=10, check=False)
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip() or None
+        question = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        return git.answer(project, *question, seconds=10) or None
 
     return resolve
 
