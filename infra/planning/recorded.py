@@ -134,7 +134,7 @@ def upgrade(project: Path, stack: str, recorded: Mapping[str, Any]) -> Upgrade:
         program = Program(project, stack, folder, project)
         program.take(recorded)
         plan = plan_from_preview(program.preview().document, stack)
-        return Upgrade([one for one in plan.steps if one.operation != "same"])
+        return Upgrade([one for one in plan.steps or () if one.operation != "same"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
