@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests import postgres
 
 # How fast an example is says more about the machine than about us.
 settings.register_profile("default", deadline=None)
@@ -62,6 +65,26 @@ def pulumi_command() -> Path:
     from infra.engine import tools
 
     return tools.ensure("pulumi")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """A PostgreSQL server that a test may kill and start again."""
+    where = postgres.binaries()
+    if where is None:
+        pytest.skip("this machine has no PostgreSQL server (`initdb` beside `postgres`)")
+    with postgres.server(where) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_address(request: pytest.FixtureRequest) -> str:
+    """Where tests may drop and make tables: the database that is named, or that of a server of our own."""
+    named = os.environ.get(postgres.ADDRESS)
+    if named:
+        return named
+    server: postgres.Server = request.getfixturevalue("postgres_server")
+    return server.address
 
 
 Answers = Callable[[str, str, Any], tuple[int, Any]]

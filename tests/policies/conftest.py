@@ -1,6 +1,5 @@
-"""Ledgers to write to: in a file for each test, and on PostgreSQL where `MLOPS_TEST_POSTGRES` names a database."""
+"""Ledgers to write to: in a file for each test, and on PostgreSQL (see `tests.postgres`)."""
 
-import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,8 +9,6 @@ import sqlalchemy as sa
 
 from policies.ledger.events import ReleaseStep
 from policies.ledger.store import Ledger, open_engine
-
-POSTGRES = os.environ.get("MLOPS_TEST_POSTGRES")
 
 
 class Clock:
@@ -32,24 +29,17 @@ def clock() -> Clock:
     return Clock(datetime(2026, 11, 20, 9, 0, tzinfo=UTC))
 
 
-@pytest.fixture(
-    params=[
-        "sqlite",
-        pytest.param(
-            "postgresql", marks=pytest.mark.skipif(POSTGRES is None, reason="MLOPS_TEST_POSTGRES names no database")
-        ),
-    ]
-)
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/ledger.db"
         return
-    assert POSTGRES is not None
-    engine = sa.create_engine(POSTGRES)
+    address: str = request.getfixturevalue("postgres_address")
+    engine = sa.create_engine(address)
     with engine.begin() as connection:
         connection.execute(sa.text("DROP TABLE IF EXISTS ledger_entries, ledger_head, state"))
-    yield POSTGRES
+    yield address
     engine.dispose()
 
 

@@ -1,7 +1,6 @@
 """The registry's guard: nothing passes without the password but its health and its metrics."""
 
 import base64
-import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -169,9 +168,9 @@ def test_one_server_over_sqlite_asks_for_no_lock(tmp_path: Path) -> None:
         assert not file.exists()
 
 
-@pytest.mark.skipif("MLOPS_TEST_POSTGRES" not in os.environ, reason="MLOPS_TEST_POSTGRES names no database")
-def test_servers_that_start_together_make_the_tables_one_after_the_other() -> None:
-    database = os.environ["MLOPS_TEST_POSTGRES"]
+@pytest.mark.slow
+def test_servers_that_start_together_make_the_tables_one_after_the_other(postgres_address: str) -> None:
+    database = postgres_address
     engine = create_engine(database)
     free = text("SELECT pg_try_advisory_xact_lock(:lock)")
 

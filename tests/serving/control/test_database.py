@@ -1,10 +1,9 @@
 """The database goes away while it is written to: nothing is lost, nothing is written twice, nobody is misled.
 
-On PostgreSQL, where `MLOPS_TEST_POSTGRES` names a database, its own connection is ended in the middle of a transaction.
+On PostgreSQL (see `tests.postgres`) its own connection is ended in the middle of a transaction, and its server killed.
 """
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,31 +15,27 @@ from policies.releases.keys import make_key
 from policies.releases.signing import public_key
 from serving.control.database import LeaseHeldError, LeaseLostError
 from serving.state import read_snapshot
+from tests.postgres import Server
 from tests.serving.control.test_releases import CANARY, World, release
 
-POSTGRES = os.environ.get("MLOPS_TEST_POSTGRES")
 AWAY = sa.exc.OperationalError("COMMIT", {}, ConnectionResetError("the server closed the connection"))
 
 
-@pytest.fixture(
-    params=[
-        "sqlite",
-        pytest.param(
-            "postgresql", marks=pytest.mark.skipif(POSTGRES is None, reason="MLOPS_TEST_POSTGRES names no database")
-        ),
-    ]
-)
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/control.db"
-    assert POSTGRES is not None
-    engine = sa.create_engine(POSTGRES)
+def emptied(address: str) -> str:
+    engine = sa.create_engine(address)
     with engine.begin() as connection:
         connection.execute(sa.text("DROP SCHEMA public CASCADE"))
         connection.execute(sa.text("CREATE SCHEMA public"))
     engine.dispose()
-    return POSTGRES
+    return address
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/control.db"
+    return emptied(request.getfixturevalue("postgres_address"))
 
 
 @pytest.fixture
@@ -95,6 +90,36 @@ def test_rollout_goes_on_and_is_written_once_when_the_database_goes_away(
     keys = {public_key(make_key(tmp_path / "key", "test"))}
     assert audit(world.store.ledger, DirectoryPlace(tmp_path / "checkpoints"), keys).findings == ()
     calm.store.close()
+
+
+@pytest.mark.slow
+def test_rollout_goes_on_and_is_written_once_when_the_server_of_the_database_is_killed(
+    postgres_server: Server, tmp_path: Path
+) -> None:
+    calm, world = World(tmp_path / "calm"), World(tmp_path, emptied(postgres_server.address))
+    for one in (calm, world):
+        one.promote("1")
+        one.store.release("m", release("2"), CANARY)
+    calm.until(calm.ended)
+
+    for kills in range(100):
+        if world.ended():
+            break
+        if kills % 4 == 0:
+            postgres_server.kill()
+            with pytest.raises(sa.exc.OperationalError):
+                world.store.step()
+            postgres_server.start()
+        world.second()
+
+    assert kills >= 8
+    assert world.rollout()["state"] == "promoted"
+    assert world.steps() == calm.steps()
+    assert world.rollout()["counts"] == calm.rollout()["counts"]
+    keys = {public_key(make_key(tmp_path / "key", "test"))}
+    assert audit(world.store.ledger, DirectoryPlace(tmp_path / "checkpoints"), keys).findings == ()
+    for one in (calm, world):
+        one.store.close()
 
 
 def test_nothing_is_decided_while_the_database_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
