@@ -1,13 +1,18 @@
 """Throw-away stacks of the real engine, without what the Automation API asks the engine for besides."""
 
+import asyncio
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pulumi import automation
 from pulumi.automation._stack import StackInitMode
+
+_END_SECONDS = 60
 
 
 class QuickStack(automation.Stack):
@@ -36,3 +41,42 @@ class QuickStack(automation.Stack):
             entry["kind"], entry["startTime"], entry["message"], entry["environment"], {}, entry["result"],
             resource_changes=entry.get("resourceChanges"),
         )  # fmt: skip
+
+
+@contextmanager
+def brought_to_an_end(program: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Give an inline program whose event loop is brought to its end with the block.
+
+    Where an operation fails, the Automation API may leave the loop as it stood, with the program's coroutine in the
+    midst of it: an error other than a cancellation has come out of one of its tasks. Such a coroutine raises when it is
+    collected, in the midst of something else.
+
+    Raises:
+        AssertionError: The loop did not come to its end.
+    """
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def run() -> None:
+        loops.append(asyncio.get_running_loop())
+        program()
+
+    try:
+        yield run
+    finally:
+        for loop in loops:
+            _end(loop)
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    deadline = time.monotonic() + _END_SECONDS
+    while not loop.is_closed():
+        assert time.monotonic() < deadline, "the event loop of the program did not come to its end"
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        try:
+            if left:
+                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            loop.close()
+        except RuntimeError:  # the Automation API's thread runs it still, or one of the tasks has stopped it
+            time.sleep(0.02)

@@ -1,6 +1,5 @@
 """A throw-away project for the real engine: inline programs against the `blueprint` provider, in their own folder."""
 
-import gc
 import os
 import shutil
 import threading
@@ -16,7 +15,7 @@ from pulumi import automation
 
 from components.paths import short_directory
 from infra.provider import marks, rendering, supervisor
-from tests.quick_stack import QuickStack
+from tests.quick_stack import QuickStack, brought_to_an_end
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,8 +93,8 @@ class Project:
         lines: list[str] = []
         try:
             stack = self._quick = self._quick or QuickStack.of("local", self._work(), self.environment())
-            stack.workspace.program = self.program
-            result = getattr(stack, operation)(on_output=lines.append, color="never", **options)
+            with brought_to_an_end(self.program) as stack.workspace.program:
+                result = getattr(stack, operation)(on_output=lines.append, color="never", **options)
         except automation.CommandError as error:
             return Outcome("\n".join([*lines, str(error)]), failed=True)
         changes = result.change_summary if operation == "preview" else result.summary.resource_changes or {}
@@ -173,8 +172,4 @@ def project(tmp_path: Path, pulumi_command: Path, monkeypatch: pytest.MonkeyPatc
     made = Project(tmp_path, pulumi_command)
     yield made
     made.clean()
-    # The Automation API leaves the coroutine of a program behind whose `up` failed. It raises when it is collected,
-    # which must not happen in the midst of something else (an import that parses, for one, ends the interpreter's
-    # patience).
-    gc.collect()
     shutil.rmtree(short_directory(made.home), ignore_errors=True)

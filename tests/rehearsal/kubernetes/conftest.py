@@ -1,7 +1,6 @@
 """An API server for the module, the stand-in as a process, and throw-away stacks on the real engine."""
 
 import base64
-import gc
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from infra.engine.errors import ToolError
 from infra.rehearsal import faults
 from infra.rehearsal.kubernetes.api_server import ApiServer, api_server
 from infra.rehearsal.kubernetes.provider import TOKEN
-from tests.quick_stack import QuickStack
+from tests.quick_stack import QuickStack, brought_to_an_end
 
 ROOT = Path(__file__).parents[3]
 
@@ -80,7 +79,8 @@ class Rehearsed:
         lines: list[str] = []
         try:
             stack = self._stack(f"kubernetes:{int(plugin.stdout.readline())}")
-            result = getattr(stack, operation)(on_output=lines.append, color="never", **options)
+            with brought_to_an_end(self.program) as stack.workspace.program:
+                result = getattr(stack, operation)(on_output=lines.append, color="never", **options)
         except automation.CommandError as error:
             return Outcome("\n".join([*lines, str(error)]), failed=True)
         finally:
@@ -106,7 +106,6 @@ class Rehearsed:
         }
         self._quick = self._quick or QuickStack.of("test", work, variables)
         self._quick.workspace.env_vars = variables
-        self._quick.workspace.program = self.program
         return self._quick
 
     def state_text(self) -> str:
@@ -124,4 +123,3 @@ def stack(
     yield made
     if server.leftovers():
         made.run("destroy")
-    gc.collect()  # coroutines of programs whose `up` failed raise when they are collected: here, and nowhere else
