@@ -4,12 +4,14 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from infra.cli.context import DEFAULT_STACK, PROJECT
+from infra.cli.failures import REPORT_OPTIONS, failures
 from infra.cli.output import CommandFailed, err, print_json, print_table, say
 from infra.cli.steps import Step, room_for_both, run_steps
 from infra.engine import crds
@@ -55,27 +57,41 @@ def check(
         crds.ensure(say)
     python = sys.executable
     scripts = os.path.dirname(python)  # noqa: PTH120 - not resolved: a virtual environment's python is a link
-    pytest = [python, "-m", "pytest", "--durations=15"]
-    tests = Step("tests", [*pytest, *_side_by_side(), *(_FAST if fast else ["-m", "not local"]), *context.args])
-    platform = Step("tests of the platform", [*pytest, "-m", "local", *context.args])
-    groups: list[tuple[Step, ...]] = [
-        (Step("lint", [f"{scripts}/ruff", "check", "."]),),
-        (Step("format", [f"{scripts}/ruff", "format", "--check", "."]),),
-        (Step("types", [python, "-m", "mypy"]),),
-        (Step("import contracts", [f"{scripts}/lint-imports"]),),
-    ]
-    if fast:
-        groups.append((tests,))
-    elif apart or context.args or not room_for_both():
-        groups += [(tests,), (platform,)]
-    else:
-        groups.append((tests, platform))
-    codes = run_steps(groups, PROJECT)
-    failed = [name for name, code in codes.items() if code not in (0, _NOTHING_TO_RUN)]
+    with tempfile.TemporaryDirectory() as folder:
+        reports = [Path(folder, "tests.xml"), Path(folder, "platform.xml")]
+        pytest = [python, "-m", "pytest", "--durations=15", *REPORT_OPTIONS, "--junitxml"]
+        chosen = _FAST if fast else ["-m", "not local"]
+        tests = Step("tests", [*pytest, str(reports[0]), *_side_by_side(), *chosen, *context.args])
+        platform = Step("tests of the platform", [*pytest, str(reports[1]), "-m", "local", *context.args])
+        groups: list[tuple[Step, ...]] = [
+            (Step("lint", [f"{scripts}/ruff", "check", "."]),),
+            (Step("format", [f"{scripts}/ruff", "format", "--check", "."]),),
+            (Step("types", [python, "-m", "mypy"]),),
+            (Step("import contracts", [f"{scripts}/lint-imports"]),),
+        ]
+        if fast:
+            groups.append((tests,))
+        elif apart or context.args or not room_for_both():
+            groups += [(tests,), (platform,)]
+        else:
+            groups.append((tests, platform))
+        codes = run_steps(groups, PROJECT)
+        failed = [name for name, code in codes.items() if code not in (0, _NOTHING_TO_RUN)]
+        for step, report in zip((tests, platform), reports, strict=True):
+            if step.name in failed:
+                _say_what_failed(step.name, report)
     if all(codes[step.name] == _NOTHING_TO_RUN for step in (tests, platform) if step.name in codes):
         failed.append("tests (none was found)")
     if failed:
         raise CommandFailed(f"failed: {', '.join(failed)}")
+
+
+def _say_what_failed(step: str, report: Path) -> None:
+    found = failures(report)
+    if found is None:
+        say(f"── {step}: ended before its end, see above")
+    for test, reason in found or ():
+        say(f"FAILED {test}: {reason}")
 
 
 def bench(
