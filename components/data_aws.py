@@ -14,6 +14,7 @@ from components.feature_store.aws import AwsFeatureStore, AwsFeatureStoreArgs, K
 from components.governance.keys import Keys
 from components.identity.aws import AwsIdentities
 from components.network.aws import AwsNetwork
+from components.network.plan import divide
 from components.registry import kubernetes as registry_server
 from components.registry.aws import AwsRegistry, AwsRegistryArgs, RegistrySection
 from components.registry.images import Images, ImagesArgs, reference
@@ -51,7 +52,10 @@ class DataSection:
 
 @dataclass(frozen=True, kw_only=True)
 class DataArgs:
-    """What they are made with: the settings, and the components that stand before them."""
+    """What they are made with: the settings, and the components that stand before them.
+
+    `registry_proxied` says whether the registry is reached from outside of the cluster, through its API server.
+    """
 
     cloud: Cloud
     section: DataSection
@@ -59,7 +63,9 @@ class DataArgs:
     identities: AwsIdentities
     network: AwsNetwork
     network_cidr: str
+    network_zones: int
     node_security_group_id: Output[str]
+    registry_proxied: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +122,9 @@ def compose_data(args: DataArgs, within: pulumi.ResourceOptions, on_cluster: pul
             logs_key=key.arn("logs"),
             log_days=section.log_days,
             clients=REGISTRY_CLIENTS,
+            proxy_blocks=[zone.intra for zone in divide(args.network_cidr, args.network_zones)]
+            if args.registry_proxied
+            else [],
             identity=identities.ready(registry_server.SERVER),
         ),
         served,

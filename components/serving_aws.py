@@ -9,6 +9,7 @@ from typing import Any
 import pulumi
 
 from components.cloud import Cloud
+from components.cluster.service_access import proxy_path
 from components.data_aws import Data
 from components.governance.keys import Keys
 from components.identity.aws import AwsIdentities
@@ -16,7 +17,6 @@ from components.inference import Batching, Capture, Group, Limits
 from components.inference.aws import AwsInference, AwsInferenceArgs, feature_access, registry_access
 from components.inference.kubernetes import CONTROL, CONTROL_PORT, ServingSection
 from components.inference.ray_service import NAMESPACE
-from components.inference.release_access import proxy_path
 from components.monitoring.aws import AwsMonitoring, AwsMonitoringArgs, MonitoringSection
 from components.network.plan import divide
 

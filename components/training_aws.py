@@ -12,13 +12,19 @@ from components.buckets import Bucket, BucketArgs
 from components.cloud import Cloud
 from components.cluster.aws import AwsCluster
 from components.cluster.placement import NodePoolArgs
+from components.cluster.service_access import ServiceAccess, registering
 from components.data_aws import Data
-from components.feature_store.aws import Kind
+from components.feature_store.aws import Kind, store_environment
 from components.governance.keys import Keys
 from components.identity.aws import AwsIdentities
 from components.models import Model
 from components.network.aws import AwsNetwork
-from components.pipelines.trainer_key import TrainerKey, TrainerKeyArgs
+from components.pipelines import StandingPipelines
+from components.pipelines.aws import SageMakerPipelines, SageMakerPipelinesArgs
+from components.pipelines.definitions import RegistryWay
+from components.pipelines.trainer_key import TrainerKey, TrainerKeyArgs, signing_environment
+from components.registry import kubernetes as registry
+from components.registry.images import reference
 from components.workload import Resources
 
 DATA = "data"
@@ -39,7 +45,7 @@ class PipelinesSection:
         environment: name of the environment, in which the trainer signs.
         trust_root: trust root that its signatures name.
         runner: what runs the jobs: Ray on the cluster, or SageMaker.
-        digest: digest of the training image; None makes nothing that needs it.
+        digest: digest of the training image that the runner starts; None makes nothing that needs it.
         models: the models.
         username: user name that jobs send to the registry.
         feature_kind: what keeps the online features.
@@ -71,6 +77,7 @@ class TrainingArgs:
     key: Keys
     identities: AwsIdentities
     network: AwsNetwork
+    zones: int
     cluster: AwsCluster
     data: Data
 
@@ -78,7 +85,7 @@ class TrainingArgs:
 def compose_training(
     args: TrainingArgs,
     within: pulumi.ResourceOptions,
-    on_cluster: pulumi.ResourceOptions,  # noqa: ARG001 - for runners whose jobs run there
+    on_cluster: pulumi.ResourceOptions,
 ) -> Mapping[str, Any]:
     """Compose the pipelines by the runner that is stated; returns where their surface is.
 
@@ -87,7 +94,7 @@ def compose_training(
         within: options with the parent and the provider of AWS.
         on_cluster: the same with that of Kubernetes, for what waits for External Secrets.
     """
-    Bucket(
+    data = Bucket(
         DATA,
         BucketArgs(
             cloud=args.cloud,
@@ -99,5 +106,47 @@ def compose_training(
         within,
     )
     TrainerKey("signing-key", TrainerKeyArgs(cloud=args.cloud, key=args.key.arn("secrets")), within)
-    # The runners make nothing yet, and `infra.arguments_aws.require_made` refuses what would ask for it.
-    return {}
+    if args.section.digest is None or args.section.runner == "ray":
+        # Ray jobs are not made yet, and `infra.arguments_aws.require_made` refuses what would ask for them.
+        return {}
+    made = _sagemaker(args, args.section.digest, data, within, on_cluster)
+    return {"pipelines": {"url": "", "runner": args.section.runner, "runs": made.runs}}
+
+
+def _sagemaker(
+    args: TrainingArgs,
+    digest: str,
+    data: Bucket,
+    within: pulumi.ResourceOptions,
+    on_cluster: pulumi.ResourceOptions,
+) -> StandingPipelines:
+    """SageMaker pipelines, and their way to the registry."""
+    cloud, section = args.cloud, args.section
+    access = ServiceAccess("training", registering(registry.NAMESPACE, registry.SERVER, registry.PORT), on_cluster)
+    ready = [data, access, *(one for role in ("training", "schedule", "drift") for one in args.identities.ready(role))]
+    return SageMakerPipelines(
+        "pipelines",
+        SageMakerPipelinesArgs(
+            cloud=cloud,
+            models=section.models,
+            image=reference(cloud, "training", digest),
+            instance_type=section.instance_type,
+            max_hours=section.max_hours,
+            key=args.key.arn("data"),
+            vpc_id=args.network.vpc_id,
+            subnet_ids=args.network.private_subnet_ids,
+            subnets=args.zones,
+            cluster_made=args.cluster.cluster_name,
+            cluster_security_group_id=args.cluster.node_security_group_id,
+            role=args.identities.arn("training"),
+            registry=RegistryWay(
+                cluster=cloud.names.of("cluster", "main"),
+                service=f"{registry.NAMESPACE}/{registry.SERVER}:{registry.PORT}",
+                username=section.username,
+                password_secret=cloud.names.path("secret", registry.PASSWORD),
+            ),
+            environment=store_environment(cloud, section.feature_kind),
+            signing=signing_environment(cloud, section.environment, section.trust_root),
+        ),
+        pulumi.ResourceOptions.merge(within, pulumi.ResourceOptions(depends_on=ready)),
+    )

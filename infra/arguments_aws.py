@@ -92,14 +92,11 @@ def require_made(settings: Settings, aws: Aws, stack: str) -> None:
         if model.shadows:
             reason = f"shadows are stated by the stack of releases, the one with `foundation: {stack}`"
             problems.append(Problem(f"models.{name}.shadows", reason, file))
-        if model.schedule is not None:
+        if model.schedule is not None and aws.pipelines.runner == "ray":
             reason = (
-                "nothing trains on AWS yet: leave the schedule out, and train elsewhere (docs/how-to/deploy-to-aws.md)"
+                "Ray jobs are not made on AWS yet: leave the schedule out, or state `aws.pipelines.runner: sagemaker`"
             )
             problems.append(Problem(f"models.{name}.schedule", reason, file, model.schedule))
-    if aws.pipelines.runner == "sagemaker":
-        reason = "SageMaker pipelines are not composed yet: their jobs cannot reach the registry; state ray"
-        problems.append(Problem("aws.pipelines.runner", reason, file, "sagemaker"))
     if problems:
         raise SettingsError(problems)
 
@@ -157,13 +154,13 @@ def models(settings: Settings) -> list[Model]:
 
 def pipelines_section(settings: Settings, aws: Aws) -> PipelinesSection:
     """Training as the settings state it."""
-    stated = aws.pipelines
+    stated, images = aws.pipelines, aws.images if aws.workloads else None
     pools = {pool.name: pool for pool in node_pools(aws)}
     return PipelinesSection(
         environment=settings.environment,
         trust_root=aws.inference.trust_root or settings.environment,
         runner=stated.runner,
-        digest=aws.images.training if aws.workloads and aws.images else None,
+        digest=None if images is None else images.sagemaker if stated.runner == "sagemaker" else images.training,
         models=models(settings),
         username=settings.registry.username,
         feature_kind=aws.feature_store.kind,

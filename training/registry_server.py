@@ -15,7 +15,9 @@ no data folder:
 Clients reach artifacts only through the server (`mlflow-artifacts:`).
 
 `GET /health` and `GET /metrics` are open, everything else asks for HTTP basic authentication,
-which MLflow's client sends by `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`.
+which MLflow's client sends by `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`. Through the service proxy of a
+Kubernetes API server, which keeps the header `authorization` to itself, it comes as `x-mlops-authorization`
+(`training.pipelines.through_cluster`).
 
 Why not `mlflow server --app-name basic-auth`: it keeps a database of users whose admin password is set once and does
 not follow the secret of a stack; it derives a key from the password on every request (0.6 s for a search of
@@ -47,6 +49,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _OPEN = frozenset({"/health", "/metrics"})
+_CREDENTIALS = frozenset({b"authorization", b"x-mlops-authorization"})
 _MIGRATION_LOCK = 7_404_001
 """Any number that no other lock in the database has."""
 
@@ -102,7 +105,7 @@ class Guard:
             self._seconds.labels(area).observe(time.perf_counter() - start)
 
     def _authorised(self, scope: Scope) -> bool:
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        given = [value for name, value in scope["headers"] if name in _CREDENTIALS]
         if len(given) != 1:
             return False
         scheme, _, pair = given[0].partition(b" ")

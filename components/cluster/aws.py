@@ -27,7 +27,7 @@ from components.cluster.kubernetes import Foundations, FoundationsArgs, kubeconf
 from components.cluster.placement import POOL_LABEL, SYSTEM_POOL, SYSTEM_TAINT, NodePoolArgs
 from components.cluster.pod_identity import pod_trust
 from components.cluster.quotas import Quota
-from components.inference.release_access import GROUP as RELEASES
+from components.cluster.service_access import RELEASES
 from policies.scheduling.nodes import PODS
 
 LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")

@@ -14,7 +14,8 @@ from typing import Literal
 from components.cloud import Cloud, Statement, allow, allow_key
 
 Kind = Literal[
-    "bucket", "table", "queue", "secret", "database-secret", "topic", "repository", "feature-group", "pipeline"
+    "bucket", "table", "queue", "secret", "database-secret", "topic", "repository", "feature-group", "pipeline",
+    "cluster",
 ]  # fmt: skip
 Access = Literal["read", "write", "send", "receive", "deliver"]
 KeyPurpose = Literal["data", "secrets", "audit"]
@@ -38,6 +39,8 @@ ACTIONS: Mapping[tuple[Kind, Access], tuple[str, ...]] = {
     ("repository", "read"): ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"),
     ("feature-group", "read"): ("sagemaker:GetRecord", "sagemaker:BatchGetRecord"),
     ("feature-group", "write"): ("sagemaker:PutRecord", "sagemaker:GetRecord", "sagemaker:DescribeFeatureGroup"),
+    ("pipeline", "read"): ("sagemaker:ListPipelineExecutions",),
+    ("cluster", "read"): ("eks:DescribeCluster",),
     ("pipeline", "send"): ("sagemaker:StartPipelineExecution", "sagemaker:DescribePipeline"),
 }  # fmt: skip
 """Actions of each kind of access; `send` to a bucket puts objects and can neither read nor delete any, and `deliver` is
@@ -188,6 +191,8 @@ MATRIX: tuple[Identity, ...] = (
             Grant(kind="feature-group", name="features", access="write"),
             *_read("repository", "training"),
             *_read("secret", "registry-password", "signing-key"),
+            *_read("pipeline", "training"),
+            *_read("cluster", "main"),
         ),
     ),
     Identity(
@@ -267,6 +272,8 @@ def arn(cloud: Cloud, kind: Kind, name: str) -> str:
         return cloud.arn("ecr", f"repository/{names.path('repository', name)}")
     if kind == "feature-group":
         return cloud.arn("sagemaker", f"feature-group/{names.of('sagemaker', name)}")
+    if kind == "cluster":
+        return cloud.arn("eks", f"cluster/{names.of('cluster', name)}")
     # One a model, see `components.pipelines.definitions.pipeline_name`; those names are never cut.
     return cloud.arn("sagemaker", f"pipeline/{names.prefix}-{name}-*")
 
@@ -341,7 +348,7 @@ def _said(grant: Grant) -> str:
         "receive": "receive from",
         "deliver": "deliver to",
     }[grant.access]
-    if grant.kind == "pipeline":
+    if grant.kind == "pipeline" and grant.access == "send":
         verb = "start"
     where = f" below `{grant.prefix}`" if grant.prefix else ""
     return f"{verb} {grant.kind.replace('-', ' ')} `{grant.name}`{where}"

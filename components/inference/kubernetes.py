@@ -13,6 +13,7 @@ from pulumi import Input, Output
 from pulumi_kubernetes import apiextensions, core, networking
 from pulumi_kubernetes import policy as disruption
 
+from components.cluster.service_access import ServiceAccess, releasing
 from components.inference import Inference, InferenceArgs, secret_file
 from components.inference.documents import ControlPlace, ServingPlace, control_document, serving_document
 from components.inference.gateway import PROXIES, Callers, Gateway, GatewayArgs
@@ -31,7 +32,6 @@ from components.inference.ray_service import (
     secret_path,
     specification,
 )
-from components.inference.release_access import ReleaseAccess
 from components.workload import METRICS_NAMESPACE, Peer, Resources, Workload, WorkloadArgs, egress
 
 CONTROL, CONTROL_PORT = "control", 8090
@@ -247,7 +247,7 @@ class KubernetesInference(Inference):
             ),
             self.child(),
         )
-        ReleaseAccess("release-access", NAMESPACE, CONTROL, CONTROL_PORT, self.child())
+        ServiceAccess("releases", releasing(NAMESPACE, CONTROL, CONTROL_PORT), self.child())
         return made.url
 
     def _guards(self) -> list[pulumi.Resource]:

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,31 @@ from components.pipelines.steps import Step, module, steps_of
 RENDERER = Path(__file__).with_name("render.py")
 CACHE = Path(".mlops") / "pipelines"
 WORK = "/opt/ml/processing"
-KEY, SECURITY_GROUP, TRACKING = "mark:key", "mark:security-group", "mark:tracking"
+KEY, SECURITY_GROUP = "mark:key", "mark:security-group"
+EXECUTION = "execution:arn"
+"""Stands in the environment of a step for the ARN of the execution that it runs in."""
 _RENDER_SECONDS = 180.0
 
 
 class RenderingError(Exception):
     """The SageMaker SDK refused a description."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryWay:
+    """How a step reaches the registry, from outside of the cluster that it is in.
+
+    Attributes:
+        cluster: name of the cluster on EKS, through whose API server it goes.
+        service: the registry's service there, `namespace/name:port`.
+        username: user name that the registry asks for.
+        password_secret: name of the secret that holds the password.
+    """
+
+    cluster: str
+    service: str
+    username: str
+    password_secret: str
 
 
 def subnet(number: int) -> str:
@@ -45,7 +65,8 @@ def description(
     max_hours: float,
     subnets: int,
     environment: Mapping[str, str],
-    password_secret: str,
+    signing: Mapping[str, str],
+    registry: RegistryWay,
 ) -> dict[str, Any]:
     """What the pipeline of a model is.
 
@@ -57,10 +78,11 @@ def description(
         max_hours: bound of each step.
         subnets: how many subnets the steps may run in.
         environment: variables of all steps; no secrets.
-        password_secret: name of the secret that holds the registry's password.
+        signing: variables of the step that trains, by which it signs; no secrets.
+        registry: how that step reaches the registry.
     """
-    secret = f"secretsmanager:{password_secret}:MLFLOW_TRACKING_PASSWORD"
-    steps = steps_of(cloud.project, model, WORK, environment, {"MLFLOW_TRACKING_URI": TRACKING})
+    variables = {"MLFLOW_TRACKING_USERNAME": registry.username, **signing}
+    steps = steps_of(cloud.project, model, WORK, environment, variables)
     return {
         "name": pipeline_name(cloud, model),
         "region": cloud.region,
@@ -74,18 +96,28 @@ def description(
         "key": KEY,
         "subnets": [subnet(number) for number in range(subnets)],
         "securityGroups": [SECURITY_GROUP],
-        "steps": [_document(step, secret) for step in steps],
+        "steps": [_document(_placed(step, registry)) for step in steps],
     }
 
 
-def _document(step: Step, secret: str) -> dict[str, Any]:
-    """A step as the renderer takes it; the one that registers reads the password itself."""
-    command = step.command
+def _placed(step: Step, registry: RegistryWay) -> Step:
+    """A step as it runs on SageMaker: the first sees to it that it runs alone, the last reaches the registry."""
+    if step.name == "ingest":
+        command = module("training.pipelines.sole_run", "--", *step.command)
+        return replace(step, command=command, environment={**step.environment, "MLOPS_EXECUTION": EXECUTION})
     if step.name == "train":
-        command = module("training.pipelines.secret_environment", secret, "--", *command)
+        way = (f"--cluster={registry.cluster}", f"--service={registry.service}")
+        through = module("training.pipelines.through_cluster", *way, "--", *step.command)
+        secret = f"secretsmanager:{registry.password_secret}:MLFLOW_TRACKING_PASSWORD"
+        return replace(step, command=module("training.pipelines.secret_environment", secret, "--", *through))
+    return step
+
+
+def _document(step: Step) -> dict[str, Any]:
+    """A step as the renderer takes it."""
     return {
         "name": step.name,
-        "command": list(command),
+        "command": list(step.command),
         "environment": dict(step.environment),
         "inputs": [list(one) for one in step.inputs],
         "outputs": [list(one) for one in step.outputs],

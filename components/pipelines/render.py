@@ -1,6 +1,6 @@
 """Renders the definition of a SageMaker pipeline with the SageMaker SDK: JSON comes in, JSON goes out.
 
-    python components.pipelines.definitions_definition.py < DESCRIPTION
+    python components/pipelines/render.py < DESCRIPTION
 
 A program of its own, since the SDK's import takes seconds and hundreds of megabytes that a Pulumi program shall not
 have; `components.pipelines.definitions` runs it once per content. It calls nothing of AWS.
@@ -13,6 +13,8 @@ import os
 import sys
 from typing import Any
 
+EXECUTION = "execution:arn"
+"""Stands in the environment of a step for the ARN of the execution, see `components.pipelines.definitions`."""
 WORK = "/opt/ml/processing"
 """Below this SageMaker lays the inputs of a processing job and takes its outputs (SageMaker developer guide)."""
 
@@ -68,8 +70,13 @@ def processing_step(description: Any, step: Any, session: Any, size: Any, argume
     from sagemaker.core.network import NetworkConfig
     from sagemaker.core.processing import Processor
     from sagemaker.core.shapes import ProcessingInput, ProcessingOutput, ProcessingS3Input, ProcessingS3Output
+    from sagemaker.core.workflow.execution_variables import ExecutionVariables
     from sagemaker.mlops.workflow.steps import ProcessingStep
 
+    environment = {
+        name: ExecutionVariables.PIPELINE_EXECUTION_ARN if value == EXECUTION else value
+        for name, value in step["environment"].items()
+    }
     processor = Processor(
         role=description["role"],
         image_uri=description["image"],
@@ -81,7 +88,7 @@ def processing_step(description: Any, step: Any, session: Any, size: Any, argume
         output_kms_key=description["key"],
         max_runtime_in_seconds=description["maxSeconds"],
         sagemaker_session=session,
-        env=step["environment"],
+        env=environment,
         network_config=NetworkConfig(
             subnets=description["subnets"],
             security_group_ids=description["securityGroups"],

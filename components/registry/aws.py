@@ -52,6 +52,7 @@ class AwsRegistryArgs(RegistryArgs):
         logs_key: ARN of the key that encrypts logs.
         log_days: logs of the database are kept this long.
         clients: namespaces whose pods may ask the server, and get its password.
+        proxy_blocks: blocks of the API server's interfaces, where its proxy may ask too.
         identity: what gives the server its role.
     """
 
@@ -67,6 +68,7 @@ class AwsRegistryArgs(RegistryArgs):
     logs_key: pulumi.Input[str]
     log_days: int
     clients: Sequence[str]
+    proxy_blocks: Sequence[str] = ()
     identity: Sequence[pulumi.Resource] = ()
 
 
@@ -136,6 +138,7 @@ class AwsRegistry(Registry):
                     artifacts=Output.concat("s3://", bucket.name, "/artifacts"),
                     network_cidr=args.network_cidr,
                     clients=args.clients,
+                    proxy_blocks=args.proxy_blocks,
                 ),
                 self.child(depends_on=[access, *password.ready, *args.identity]),
             )

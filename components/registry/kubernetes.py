@@ -36,6 +36,7 @@ class RegistryServerArgs:
         artifacts: where artifacts are kept, `s3://…`.
         network_cidr: block of the network, in which the database is.
         clients: namespaces whose pods may ask.
+        proxy_blocks: blocks of the API server's interfaces, where its proxy may ask too.
     """
 
     image: pulumi.Input[str]
@@ -47,6 +48,7 @@ class RegistryServerArgs:
     artifacts: pulumi.Input[str]
     network_cidr: str
     clients: Sequence[str]
+    proxy_blocks: Sequence[str] = ()
 
 
 class RegistryServer(Component):
@@ -81,6 +83,7 @@ class RegistryServer(Component):
                 # A file, not a variable: RDS changes the password, and a file follows without a restart.
                 secret_files={_DATABASE_FOLDER: DATABASE},
                 callers=[Peer(namespace=client) for client in args.clients],
+                caller_blocks=args.proxy_blocks,
                 calls=[(args.network_cidr, args.database_port), ("0.0.0.0/0", 443)],
             ),
             self.child(),

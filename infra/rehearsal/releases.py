@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from components.blueprint import Trust
-from components.inference import release_access
+from components.cluster.service_access import RELEASES, proxy_path, releasing
 from infra.engine.cache import Progress, silent
 from infra.engine.errors import EngineError
 from infra.engine.operation import OperationFailedError, Result
@@ -115,7 +115,7 @@ class ReleasesRehearsal:
             with ExitStack() as stack:
                 control = stack.enter_context(controller(self.folder / "control", self.trust, self.now))
                 way = stack.enter_context(tunnel({PORT: control.port}))
-                users = {RELEASER: release_access.GROUP, STRANGER: "others"}
+                users = {RELEASER: RELEASES, STRANGER: "others"}
                 server = stack.enter_context(
                     api_server(self.folder / "kubernetes", self.say, users=users, tunnel=way, definitions=False)
                 )
@@ -129,7 +129,8 @@ class ReleasesRehearsal:
 def _service(server: ApiServer) -> None:
     """Put the controller's service onto the cluster with one pod, and who may talk to it by the proxy."""
     meta = {"name": SERVICE, "namespace": NAMESPACE}
-    rights = {"name": release_access.role_reference()["name"], "namespace": NAMESPACE}
+    access = releasing(NAMESPACE, SERVICE, PORT)
+    rights = {"name": access.name, "namespace": NAMESPACE}
     target = {"kind": "Pod", "namespace": NAMESPACE, "name": SERVICE}
     ports = [{"name": "http", "port": PORT}]
     rbac = "rbac.authorization.k8s.io/v1"
@@ -143,11 +144,11 @@ def _service(server: ApiServer) -> None:
             "Endpoints",
             {"metadata": meta, "subsets": [{"addresses": [{"ip": _POD, "targetRef": target}], "ports": ports}]},
         ),
-        (rbac, "Role", {"metadata": rights, "rules": release_access.rules(SERVICE, PORT)}),
+        (rbac, "Role", {"metadata": rights, "rules": access.rules()}),
         (
             rbac,
             "RoleBinding",
-            {"metadata": rights, "roleRef": release_access.role_reference(), "subjects": release_access.subjects()},
+            {"metadata": rights, "roleRef": access.role_reference(), "subjects": access.subjects()},
         ),
     ]
     client = server.client
@@ -328,7 +329,7 @@ class _Run:
             cluster=rehearsal.cluster,
             region=rehearsal.region,
             host=rehearsal.host,
-            control=self._server.url + release_access.proxy_path(NAMESPACE, SERVICE, PORT),
+            control=self._server.url + proxy_path(NAMESPACE, SERVICE, PORT),
             authority=self._server.ca,
             token=self._control.admin_token,
         )

@@ -401,6 +401,9 @@ class Images(Section):
     """Digest of the serving image."""
     training: Annotated[str, Field(pattern=DIGEST)]
     """Digest of the training image."""
+    sagemaker: Annotated[str, Field(pattern=DIGEST)] | None = None
+    """Digest of the training image as SageMaker runs it, built with `--target sagemaker` and kept in the same
+    repository; required with `pipelines.runner: sagemaker`."""
     runner: Annotated[str, Field(pattern=DIGEST)] | None = None
     """Digest of the CI runner's image; required with `kubernetes.runner`."""
 
@@ -439,6 +442,11 @@ class Aws(Section):
             raise ValueError(
                 "kubernetes.runner is stated, but images.runner is not: copy the runner's image into the environment's "
                 "repository `runner` and state its digest"
+            )
+        if self.workloads and self.images and self.pipelines.runner == "sagemaker" and not self.images.sagemaker:
+            raise ValueError(
+                "pipelines.runner is sagemaker, but images.sagemaker is not stated: build the training image with "
+                "--target sagemaker, push it into the repository `training` and state its digest"
             )
         return self
 

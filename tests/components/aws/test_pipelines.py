@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from components.cloud import Cloud
+from components.cluster.service_access import TRAINING, ServiceAccess, proxy_path, registering
 from components.identity import matrix
 from components.models import Model
 from components.pipelines import cron, definitions
@@ -18,9 +19,17 @@ from components.pipelines.definitions import RenderingError, definition, descrip
 from components.testing import Recording
 from infra.rehearsal.aws.clients import Aws
 from infra.rehearsal.moto import moto_server
+from training.pipelines.through_cluster import Service
 
 Run = Callable[[Callable[[], Any]], Recording]
 IMAGE = "333333333333.dkr.ecr.eu-central-1.amazonaws.com/acme/prod/training@sha256:" + "a" * 64
+WAY = definitions.RegistryWay(
+    cluster="acme-prod-main",
+    service="registry/registry:5000",
+    username="mlops",
+    password_secret="acme/prod/registry-password",
+)
+SIGNING = {"MLOPS_SIGNING_KEY": "secretsmanager:acme/prod/signing-key"}
 FLIGHT = Model(
     name="flight", folder="models/flight", params={"depth": 3, "kind": "deep"}, schedule="30 3 * * 1-5", seed=11
 )
@@ -28,7 +37,6 @@ LOAN = Model(name="loan", folder="models/loan")
 KNOWN = {
     definitions.KEY: "arn:aws:kms:eu-central-1:333333333333:key/k",
     definitions.SECURITY_GROUP: "sg-1",
-    definitions.TRACKING: "https://registry.internal",
     definitions.subnet(0): "subnet-a",
     definitions.subnet(1): "subnet-b",
 }
@@ -62,7 +70,8 @@ def described(cloud: Cloud, model: Model) -> dict[str, Any]:
         max_hours=2,
         subnets=2,
         environment={"FEATURES": "dynamodb"},
-        password_secret="acme/prod/registry-password",
+        signing=SIGNING,
+        registry=WAY,
     )
 
 
@@ -84,10 +93,15 @@ def test_steps_are_those_of_the_local_target_in_order(rendered: Mapping[str, dic
         ("train", ["materialize"]),
     ]
     commands = {step["Name"]: step["Arguments"]["AppSpecification"]["ContainerEntrypoint"] for step in steps}
-    assert commands["ingest"] == ["python", "-m", "training.pipelines.ingest", "--folder=models/flight"]
+    assert commands["ingest"] == [
+        *("python", "-m", "training.pipelines.sole_run", "--"),
+        *("python", "-m", "training.pipelines.ingest", "--folder=models/flight"),
+    ]
     assert commands["train"] == [
         *("python", "-m", "training.pipelines.secret_environment"),
         *("secretsmanager:acme/prod/registry-password:MLFLOW_TRACKING_PASSWORD", "--"),
+        *("python", "-m", "training.pipelines.through_cluster"),
+        *("--cluster=acme-prod-main", "--service=registry/registry:5000", "--"),
         *("python", "-m", "training.pipelines.train", "--folder=models/flight", "--param=depth=3", "--param=kind=deep"),
     ]
     assert [step["Name"] for step in rendered["loan"]["Steps"]] == ["ingest", "train"]
@@ -120,7 +134,7 @@ def test_each_step_gets_what_the_one_before_has_put(rendered: Mapping[str, dict[
         got = {json.dumps(one["S3Input"]["S3Uri"]) for one in stated.get("ProcessingInputs", [])}
         assert got <= put
         folders = [one["S3Input"]["LocalPath"] for one in stated.get("ProcessingInputs", [])]
-        named = [value[1:] for value in stated["Environment"].values() if value.startswith("@")]
+        named = [value[1:] for value in stated["Environment"].values() if str(value).startswith("@")]
         assert all(path.rpartition("/")[0] in folders for path in named)
         put |= {json.dumps(one["S3Output"]["S3Uri"]) for one in stated["ProcessingOutputConfig"]["Outputs"]}
     assert "Execution.PipelineExecutionId" in next(iter(put))
@@ -134,6 +148,19 @@ def test_size_and_seed_are_parameters(rendered: Mapping[str, dict[str, Any]]) ->
     ]
     train = rendered["flight"]["Steps"][-1]["Arguments"]
     assert train["AppSpecification"]["ContainerArguments"] == ["--seed", {"Get": "Parameters.Seed"}]
+
+
+@pytest.mark.slow
+def test_only_the_step_that_trains_signs_and_the_first_knows_its_execution(
+    rendered: Mapping[str, dict[str, Any]],
+) -> None:
+    variables = {step["Name"]: step["Arguments"]["Environment"] for step in rendered["flight"]["Steps"]}
+
+    assert [name for name, found in variables.items() if "MLOPS_SIGNING_KEY" in found] == ["train"]
+    assert variables["ingest"]["MLOPS_EXECUTION"] == {"Get": "Execution.PipelineExecutionArn"}
+    for found in variables.values():
+        # Longest value of a variable that CreateProcessingJob takes (SageMaker API reference).
+        assert all(len(value) <= 256 for value in found.values() if isinstance(value, str))
 
 
 @pytest.mark.slow
@@ -194,10 +221,14 @@ def recording(run: Run, here: Cloud, stand_in: list[str]) -> Recording:
         instance_type="ml.m7i.large",
         max_hours=2,
         key="KEY",
+        vpc_id="vpc-1",
         subnet_ids=["subnet-a", "subnet-b"],
         subnets=2,
-        security_group_id="sg-1",
-        tracking="https://registry.internal",
+        cluster_made="acme-prod-main",
+        cluster_security_group_id="sg-cluster",
+        role="arn:aws:iam::333333333333:role/acme-prod-training",
+        registry=WAY,
+        signing=SIGNING,
     )
     return run(lambda: SageMakerPipelines("pipelines", args))
 
@@ -211,6 +242,43 @@ def test_each_model_has_a_pipeline_and_a_group(recording: Recording) -> None:
     assert pipelines["flight"].inputs["roleArn"] == "arn:aws:iam::333333333333:role/acme-prod-training"
     assert "mark:" not in pipelines["flight"].inputs["pipelineDefinition"]
     assert recording.waits_for(pipelines["flight"], recording.only("aws:iam/rolePolicy:RolePolicy"))
+
+
+def test_machines_reach_the_api_server_and_nobody_reaches_them(recording: Recording) -> None:
+    group = recording.only("aws:ec2/securityGroup:SecurityGroup")
+    way_in = recording.only("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule").inputs
+    way_out = recording.only("aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule").inputs
+
+    assert "ingress" not in group.inputs
+    assert (way_in["securityGroupId"], way_in["fromPort"], way_in["toPort"]) == ("sg-cluster", 443, 443)
+    assert way_in["referencedSecurityGroupId"] == way_out["securityGroupId"] != "sg-cluster"
+    assert (way_out["fromPort"], way_out["toPort"]) == (443, 443)
+
+
+def test_the_role_of_training_is_let_through_to_the_registry_before_anything_runs(recording: Recording) -> None:
+    entry = recording.only("aws:eks/accessEntry:AccessEntry")
+
+    assert entry.inputs["principalArn"] == "arn:aws:iam::333333333333:role/acme-prod-training"
+    assert entry.inputs["kubernetesGroups"] == [TRAINING]
+    for pipeline in recording.of_type("aws:sagemaker/pipeline:Pipeline").values():
+        assert recording.waits_for(pipeline, entry)
+
+
+def test_right_over_the_registry_is_that_and_nothing_else(run: Run) -> None:
+    made = run(lambda: ServiceAccess("training", registering("registry", "registry", 5000)))
+
+    role = made.only("kubernetes:rbac.authorization.k8s.io/v1:Role").inputs
+    [rule] = role["rules"]
+    assert (rule["resources"], rule["resourceNames"]) == (["services/proxy"], ["registry:5000"])
+    [subject] = made.only("kubernetes:rbac.authorization.k8s.io/v1:RoleBinding").inputs["subjects"]
+    assert subject["name"] == TRAINING
+    path = Service.parse("registry/registry:5000").path
+    assert path == proxy_path("registry", "registry", 5000)
+
+
+def test_an_execution_uses_one_machine_at_a_time(recording: Recording) -> None:
+    for pipeline in recording.of_type("aws:sagemaker/pipeline:Pipeline").values():
+        assert pipeline.inputs["parallelismConfiguration"] == {"maxParallelExecutionSteps": 1}
 
 
 def test_only_a_model_with_a_schedule_is_started_by_the_clock(recording: Recording) -> None:
@@ -242,10 +310,13 @@ def test_who_starts_pipelines_may_start_these_and_no_other(here: Cloud) -> None:
 
     assert fnmatchcase(ours, allowed)
     assert not fnmatchcase(here.arn("sagemaker", "pipeline/acme-dev-training-flight"), allowed)
-    assert {one.service for one in matrix.MATRIX if any(grant.kind == "pipeline" for grant in one.grants)} == {
-        "scheduler",
-        "events",
+    starts = {
+        one.service
+        for one in matrix.MATRIX
+        for grant in one.grants
+        if grant.access == "send" and grant.kind == "pipeline"
     }
+    assert starts == {"scheduler", "events"}
 
 
 def test_the_pipeline_may_hand_over_its_own_role_only(recording: Recording) -> None:

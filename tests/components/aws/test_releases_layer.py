@@ -7,8 +7,8 @@ import pulumi
 import pytest
 
 from components.blueprint import Strategy, Trust
+from components.cluster.service_access import RELEASES, ServiceAccess, proxy_path, releasing
 from components.gate import GateArgs
-from components.inference.release_access import GROUP, ReleaseAccess, proxy_path
 from components.models import Model
 from components.platform import Platform, PlatformArgs
 from components.releases_layer import ReleasesTarget, part_of
@@ -132,7 +132,7 @@ def test_a_foundation_without_a_controller_is_refused(endpoints: Any, missing: s
 
 
 def test_releasing_is_the_right_over_one_service_and_nothing_else() -> None:
-    made = record(lambda: ReleaseAccess("access", "serving", "control", 8090), lambda *_: {})
+    made = record(lambda: ServiceAccess("access", releasing("serving", "control", 8090)), lambda *_: {})
 
     role = made.only("kubernetes:rbac.authorization.k8s.io/v1:Role").inputs
     assert role["rules"] == [
@@ -144,7 +144,7 @@ def test_releasing_is_the_right_over_one_service_and_nothing_else() -> None:
         }
     ]
     binding = made.only("kubernetes:rbac.authorization.k8s.io/v1:RoleBinding").inputs
-    assert [subject["name"] for subject in binding["subjects"]] == [GROUP]
+    assert [subject["name"] for subject in binding["subjects"]] == [RELEASES]
     assert {entry.inputs["metadata"]["namespace"] for entry in made if "metadata" in entry.inputs} == {"serving"}
 
 
