@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -10,6 +9,7 @@ from typing import Any, Final
 from policies.costs.book import UnpricedError
 from policies.costs.context import Context, Pricing, UnboundedError
 from policies.costs.model import Charge
+from policies.costs.training import training_pipeline
 from policies.costs.usage import DAYS, HOURS
 from policies.plan import Resource, Unknown
 
@@ -280,24 +280,6 @@ def gib(quantity: Any) -> Decimal:
         return Decimal(text.removesuffix(unit)) * units.get(unit, 1) / 1024**3
     except ArithmeticError:
         raise UnboundedError(f"{quantity!r} is not a size") from None
-
-
-def training_pipeline(resource: Resource, context: Context) -> Iterator[Charge]:
-    """Return the jobs of a SageMaker pipeline's runs, as its definition states their instances."""
-    definition = json.loads(resource.value("pipelineDefinition", default="{}"))
-    hours = context.usage.expected("training_runs") * context.usage.expected("training_hours")
-    worst = context.usage.worst("training_runs") * context.usage.worst("training_hours")
-    for step in definition.get("Steps", ()):
-        resources = step.get("Arguments", {}).get("ResourceConfig") or step.get("Arguments", {}).get(
-            "ProcessingResources", {}
-        ).get("ClusterConfig")
-        if resources:
-            count = Decimal(resources.get("InstanceCount", 1))
-            kind = resources.get("InstanceType")
-            yield context.fixed(
-                f"{step.get('Name', 'step')} on {kind}", "AmazonSageMaker", f"training {kind}", hours * count,
-                worst * count,
-            )  # fmt: skip
 
 
 def instance(resource: Resource, context: Context) -> Iterator[Charge]:
