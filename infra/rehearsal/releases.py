@@ -36,6 +36,7 @@ from infra.rehearsal.controller import RunningController, controller
 from infra.rehearsal.fleet import Fleet, fleet
 from infra.rehearsal.gate import RehearsedGate
 from infra.rehearsal.kubernetes.api_server import ApiServer, api_server
+from infra.rehearsal.kubernetes.services import publish
 from infra.rehearsal.kubernetes.tunnel import Tunnel, tunnel
 from infra.rehearsal.report import Phase, Report
 from infra.rehearsal.stack import RehearsedStack, rehearsed_stack
@@ -43,8 +44,6 @@ from policies.pack.servicer import NOW
 
 NAMESPACE, SERVICE, PORT = "serving", "control", 8090
 RELEASER, STRANGER = "releaser", "stranger"
-_POD = "10.255.0.10"
-"""Address of the pod that the tunnel stands for: of no network that a stack may have."""
 QUICK: dict[str, Any] = {
     "kind": "canary",
     "steps": [{"weight": 5}, {"weight": 50}],
@@ -119,47 +118,11 @@ class ReleasesRehearsal:
                 server = stack.enter_context(
                     api_server(self.folder / "kubernetes", self.say, users=users, tunnel=way, definitions=False)
                 )
-                _service(server)
+                publish(server, releasing(NAMESPACE, SERVICE, PORT))
                 return _Run(self, control, way, server, stack.enter_context(fleet(control))).report()
         finally:
             if not self.keep:
                 shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _service(server: ApiServer) -> None:
-    """Put the controller's service onto the cluster with one pod, and who may talk to it by the proxy."""
-    meta = {"name": SERVICE, "namespace": NAMESPACE}
-    access = releasing(NAMESPACE, SERVICE, PORT)
-    rights = {"name": access.name, "namespace": NAMESPACE}
-    target = {"kind": "Pod", "namespace": NAMESPACE, "name": SERVICE}
-    ports = [{"name": "http", "port": PORT}]
-    rbac = "rbac.authorization.k8s.io/v1"
-    objects: list[tuple[str, str, dict[str, Any]]] = [
-        ("v1", "Namespace", {"metadata": {"name": NAMESPACE}}),
-        ("v1", "Service", {"metadata": meta, "spec": {"ports": ports}}),
-        ("v1", "Pod", {"metadata": meta, "spec": {"containers": [{"name": SERVICE, "image": SERVICE}]}}),
-        # The proxy goes by this kind, and only to addresses that are a pod's.
-        (
-            "v1",
-            "Endpoints",
-            {"metadata": meta, "subsets": [{"addresses": [{"ip": _POD, "targetRef": target}], "ports": ports}]},
-        ),
-        (rbac, "Role", {"metadata": rights, "rules": access.rules()}),
-        (
-            rbac,
-            "RoleBinding",
-            {"metadata": rights, "roleRef": access.role_reference(), "subjects": access.subjects()},
-        ),
-    ]
-    client = server.client
-    for version, name, body in objects:
-        kind = client.kind(version, name)
-        assert kind is not None
-        client.apply(kind, NAMESPACE if kind.namespaced else None, {"apiVersion": version, "kind": name, **body})
-    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{SERVICE}"
-    pod = client.request("GET", path)
-    pod["status"] = {"phase": "Running", "podIP": _POD, "podIPs": [{"ip": _POD}]}
-    client.request("PUT", f"{path}/status", body=pod)
 
 
 class _Run:

@@ -162,7 +162,6 @@ def test_another_stack_that_cannot_be_read_is_no_problem_of_this_one(tmp_path: P
     ("path", "value", "key"),
     [
         ("layers", ["foundation", "releases"], "layers"),
-        ("aws.pipelines.runner", "sagemaker", "aws.pipelines.runner"),
         ("models.loan", {**MODEL, "version": "2"}, "models.loan.version"),
         ("models.loan", {**MODEL, "shadows": [{"version": "2"}]}, "models.loan.shadows"),
         ("models.loan", {**MODEL, "schedule": "0 3 * * 1"}, "models.loan.schedule"),
