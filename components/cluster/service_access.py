@@ -91,9 +91,9 @@ class ServiceAccess(Component):
     def __init__(self, name: str, args: ServiceAccessArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:cluster:ServiceAccess", name, opts)
         meta = {"name": args.name, "namespace": args.namespace}
-        role = rbac.v1.Role(name, metadata=meta, rules=args.rules(), opts=self.child())
+        role = rbac.v1.Role(args.name, metadata=meta, rules=args.rules(), opts=self.child())
         rbac.v1.RoleBinding(
-            name,
+            args.name,
             metadata=meta,
             role_ref=args.role_reference(),
             subjects=args.subjects(),

@@ -247,7 +247,10 @@ class KubernetesInference(Inference):
             ),
             self.child(),
         )
-        ServiceAccess("releases", releasing(NAMESPACE, CONTROL, CONTROL_PORT), self.child())
+        access = self.child()
+        # Environments made before know it by this type; another URN would take the right away after giving it.
+        access.aliases = [pulumi.Alias(type_="mlops:inference:ReleaseAccess")]
+        ServiceAccess("release-access", releasing(NAMESPACE, CONTROL, CONTROL_PORT), access)
         return made.url
 
     def _guards(self) -> list[pulumi.Resource]:

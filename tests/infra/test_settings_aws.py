@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.arguments_aws import require_made
+from infra.arguments_aws import pipelines_section, require_made
 from infra.settings.aws import overlapping
 from infra.settings.model import Settings
 from infra.settings.problems import SettingsError
@@ -95,6 +95,7 @@ def test_production_protects_what_holds_state() -> None:
         ("aws.region", "europe", "region"),
         ("aws.images", None, "push the images"),
         ("aws.images.serving", "latest", "images.serving"),
+        ("aws.pipelines.runner", "sagemaker", "--target sagemaker"),
         ("aws.kubernetes.pools.serving.gpus", 2, "gpus and gpuName go together"),
         ("aws.inference.workers.general.gpus", 1, "has none (gpus: 0)"),
         ("aws.inference.workers.general.pool", "fast", "kubernetes.pools has: platform, serving, training"),
@@ -175,6 +176,21 @@ def test_what_nothing_makes_on_aws_yet_is_refused_and_not_left_out(path: str, va
         require_made(settings, settings.aws, "test")
 
     assert [problem.path for problem in caught.value.problems] == [key]
+
+
+def test_a_model_may_have_a_schedule_where_sagemaker_trains() -> None:
+    values = changed("aws.pipelines.runner", "sagemaker")
+    values["aws"]["images"]["sagemaker"] = "sha256:" + "c" * 64
+    values["models"] = {"loan": {**MODEL, "schedule": "0 3 * * 1", "params": {"trees": 5}, "seed": 3}}
+    settings = read(values)
+    assert settings.aws is not None
+
+    require_made(settings, settings.aws, "test")
+    section = pipelines_section(settings, settings.aws)
+
+    assert (section.runner, section.digest) == ("sagemaker", "sha256:" + "c" * 64)
+    [model] = section.models
+    assert (model.schedule, model.params, model.seed) == ("0 3 * * 1", {"trees": 5}, 3)
 
 
 @pytest.mark.parametrize("stack", STACKS)

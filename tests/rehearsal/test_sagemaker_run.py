@@ -246,14 +246,11 @@ def test_the_definition_trains_signs_and_registers(
 ) -> None:
     run = started(surroundings, pipeline)
     done = [run.step(name) for name in ("ingest", "materialize", "train")]
-    later = started(surroundings, pipeline).step("ingest")
 
     assert [one.returncode for one in done] == [0, 0, 0], done[-1].stderr
     output = "".join(one.stdout + one.stderr for one in done)
     assert PASSWORD not in output
     assert "PRIVATE KEY" not in output
-    assert later.returncode == 1
-    assert f"{run.execution} still runs" in later.stderr
 
     [result] = surroundings.folder.glob("bucket/*/pipelines/*/*/train/result.json")
     candidate = json.loads(result.read_text())

@@ -76,6 +76,14 @@ def test_two_authorizations_are_refused(client: TestClient) -> None:
     assert client.get("/", headers=[good, good]).status_code == 401
 
 
+def test_through_an_api_server_the_password_comes_by_a_header_of_its_own(client: TestClient) -> None:
+    good = basic("mlops:se:cret")["authorization"]
+
+    assert client.get("/", headers={"x-mlops-authorization": good}).status_code == 200
+    assert client.get("/", headers={"x-mlops-authorization": basic("mlops:wrong")["authorization"]}).status_code == 401
+    assert client.get("/", headers={"x-mlops-authorization": good, "authorization": good}).status_code == 401
+
+
 def test_websockets_are_closed(client: TestClient) -> None:
     with pytest.raises(WebSocketDisconnect), client.websocket_connect("/x", headers=basic("mlops:se:cret")):
         pass

@@ -151,6 +151,18 @@ def test_clients_get_the_password_and_nothing_else(registry: Callable[..., Recor
     assert component.outputs["url"] == "http://registry.registry.svc:5000"
 
 
+def test_outside_of_the_cluster_only_its_api_server_may_ask_and_only_where_that_is_wanted(
+    registry: Callable[..., Recording],
+) -> None:
+    def blocks(found: Recording) -> list[str]:
+        [rule] = found.of_type("kubernetes:networking.k8s.io/v1:NetworkPolicy")["registry"].inputs["spec"]["ingress"]
+        assert [one["port"] for one in rule["ports"]] == [5000]
+        return [one["ipBlock"]["cidr"] for one in rule["from"] if "ipBlock" in one]
+
+    assert blocks(registry()) == []
+    assert blocks(registry(proxy_blocks=["10.22.240.0/24"])) == ["10.22.240.0/24"]
+
+
 def test_without_an_image_there_is_all_but_the_server(registry: Callable[..., Recording]) -> None:
     made = registry(image=None)
 
