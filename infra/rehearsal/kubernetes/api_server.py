@@ -23,7 +23,7 @@ from infra.engine import crds, tools
 from infra.engine.cache import Progress, silent
 from infra.engine.errors import ToolError
 from infra.rehearsal.kubernetes import certificates
-from infra.rehearsal.kubernetes.client import SCRATCH, Client, Kind, Object, UnreachableError
+from infra.rehearsal.kubernetes.client import SCRATCH, ApiError, Client, Kind, Object, UnreachableError
 from infra.rehearsal.kubernetes.tunnel import Tunnel
 
 _READY_SECONDS = 180.0
@@ -255,7 +255,11 @@ def _install(client: Client, folder: Path) -> int:
     texts = [file.read_text() for file in sorted(folder.glob("*.yaml"))]
 
     def create(text: str) -> None:
-        client.request("POST", _DEFINITION.path(None), body=text, content_type="application/yaml")
+        try:
+            client.request("POST", _DEFINITION.path(None), body=text, content_type="application/yaml")
+        except ApiError as error:
+            if error.status != 409:  # a try before this one was carried out, and its answer came too late
+                raise
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(create, texts))

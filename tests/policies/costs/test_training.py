@@ -42,7 +42,7 @@ def test_the_machine_of_a_parameter_is_its_default() -> None:
 
     assert of_parameter.price.cited.startswith("AmazonSageMaker training ml.m5.xlarge, us-east-1: 0.23 USD")
     assert (of_parameter.what, stated.what) == ("train on ml.m5.xlarge", "check on ml.m5.large")
-    assert (of_parameter.expected, of_parameter.worst) == (10 * 2, 30 * 6)
+    assert (of_parameter.expected, of_parameter.worst) == (Decimal(10 * 2), Decimal(30 * 6))
 
 
 def test_no_step_is_longer_than_its_definition_lets_it_be() -> None:

@@ -49,7 +49,7 @@ def test_the_token_names_the_cluster_and_is_soon_worthless(monkeypatch: pytest.M
 
 def test_a_token_is_signed_anew_before_it_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
     now, signed = [100.0], iter(["first", "second"])
-    monkeypatch.setattr(through_cluster.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("training.pipelines.through_cluster.time.monotonic", lambda: now[0])
     cluster = Cluster("https://cluster", "", lambda: next(signed))
 
     assert [cluster.token(), cluster.token()] == ["first", "first"]
@@ -91,7 +91,7 @@ def application(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> Way:
 
 
 def client(application: Way) -> httpx.AsyncClient:
-    transport: Any = httpx.ASGITransport(app=application)  # type: ignore[arg-type]
+    transport: Any = httpx.ASGITransport(app=application)
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:1")
 
 
