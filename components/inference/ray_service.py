@@ -182,7 +182,8 @@ def _head(args: RayServiceArgs) -> dict[str, Any]:
         "ray-head",
         main,
         extra,
-        ports={"gcs": 6379, "dashboard": DASHBOARD, "client": 10001, "metrics": METRICS},
+        # Nothing serves on the head, but KubeRay makes the Service of the workers out of its port of this name.
+        ports={"gcs": 6379, "dashboard": DASHBOARD, "client": 10001, "metrics": METRICS, "serve": PORT},
     ) | {
         "startupProbe": _probe("/api/gcs_healthz", DASHBOARD, period=5, failures=60),
         "readinessProbe": _probe("/api/gcs_healthz", DASHBOARD, period=5, failures=3),

@@ -152,6 +152,12 @@ def test_the_head_does_no_work_and_has_an_actuator_of_its_own(inference: Make) -
     assert settings["groupsDeclared"] is True
 
 
+def test_the_head_has_the_port_that_kuberay_makes_the_service_of_serving_from(inference: Make) -> None:
+    [ports] = [one["ports"] for one in head(inference())["template"]["spec"]["containers"] if one["name"] == "ray-head"]
+
+    assert {one["name"]: one["containerPort"] for one in ports}["serve"] == 8000
+
+
 def test_the_heads_pod_has_what_the_settings_state(inference: Make) -> None:
     made = inference()
 
