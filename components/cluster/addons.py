@@ -1,7 +1,9 @@
 """EKS add-ons: what every node and every pod of the cluster needs from the first moment.
 
 Versions are pinned for each Kubernetes version, so that two `up`s make the same cluster. Which ones EKS offers for a
-version: `aws eks describe-addon-versions --kubernetes-version 1.35`.
+version: `aws eks describe-addon-versions --kubernetes-version 1.35`. Those below are the ones that it marks as default
+(`defaultVersion`), as public configurations had recorded its answer: for 1.35 on 2 October 2026, for 1.34 on 24 June
+2026. We have not asked an account.
 """
 
 from __future__ import annotations
@@ -22,18 +24,18 @@ AFTER_NODES = ("coredns", "aws-ebs-csi-driver")
 
 VERSIONS: Mapping[str, Mapping[str, str]] = {
     "1.34": {
-        "vpc-cni": "v1.20.4-eksbuild.2",
-        "kube-proxy": "v1.34.0-eksbuild.2",
-        "coredns": "v1.12.3-eksbuild.1",
-        "eks-pod-identity-agent": "v1.3.10-eksbuild.1",
-        "aws-ebs-csi-driver": "v1.53.0-eksbuild.1",
+        "vpc-cni": "v1.21.2-eksbuild.2",
+        "kube-proxy": "v1.34.6-eksbuild.11",
+        "coredns": "v1.12.4-eksbuild.17",
+        "eks-pod-identity-agent": "v1.3.10-eksbuild.3",
+        "aws-ebs-csi-driver": "v1.62.0-eksbuild.1",
     },
     "1.35": {
-        "vpc-cni": "v1.21.1-eksbuild.3",
-        "kube-proxy": "v1.35.0-eksbuild.2",
-        "coredns": "v1.13.2-eksbuild.1",
-        "eks-pod-identity-agent": "v1.3.10-eksbuild.2",
-        "aws-ebs-csi-driver": "v1.54.0-eksbuild.1",
+        "vpc-cni": "v1.22.4-eksbuild.3",
+        "kube-proxy": "v1.35.3-eksbuild.29",
+        "coredns": "v1.13.2-eksbuild.31",
+        "eks-pod-identity-agent": "v1.3.10-eksbuild.3",
+        "aws-ebs-csi-driver": "v1.66.0-eksbuild.1",
     },
 }
 """Version of each add-on by the version of Kubernetes."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from infra.cli.context import PROJECT, Context
 from infra.cli.output import CommandFailed, out, print_json, say
-from infra.engine.environment import choose_backend
 from infra.engine.tools import ensure
 
 if TYPE_CHECKING:
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
     from infra.settings import Settings
     from infra.settings.aws import Aws
 
-_PLUGIN = re.compile(r"resource-aws-v(\d+\.\d+\.\d+)$")
 UPDATE: dict[str, Any] = {"mlops:aws": {"governance": {"costCenter": "rehearsed"}}}
 """What the update changes: the tag of everything that tells where its cost is booked."""
 
@@ -51,6 +47,7 @@ def rehearse(
     from infra.rehearsal.gate import RehearsedGate
     from infra.rehearsal.kubernetes.api_server import api_server
     from infra.rehearsal.kubernetes.provider import TOKEN
+    from infra.rehearsal.official import Choice, choose, home
     from infra.rehearsal.phases import Rehearsal
 
     settings = context.settings.aws
@@ -61,6 +58,7 @@ def rehearse(
             exit_code=2,
         )
     ensure("pulumi", say)
+    providers = Choice() if stand_ins else choose(home(PROJECT))
     folder = PROJECT / ".mlops" / "rehearsal"
     shutil.rmtree(folder / f"{stack}-kubernetes", ignore_errors=True)
     with api_server(folder / f"{stack}-kubernetes", say) as kubernetes:
@@ -72,7 +70,8 @@ def rehearse(
             folder=folder / stack,
             update=UPDATE,
             end=END,
-            official={} if stand_ins else official_plugins(PROJECT),
+            official=providers.official,
+            notes=providers.notes,
             more={
                 "kubernetes": lambda logs: child(
                     "infra.rehearsal.kubernetes", {TOKEN: kubernetes.token}, logs / "kubernetes.log"
@@ -155,12 +154,3 @@ def access_check(settings: Settings, aws: Aws, stack: str) -> Callable[[Sequence
         return found.ok, found.said()
 
     return check
-
-
-def official_plugins(project: Path) -> dict[str, str]:
-    """Return the official plugins that the engine would find, by provider, with their versions."""
-    import os
-
-    folder = choose_backend(project, os.environ).home / "plugins"
-    found = [match[1] for path in sorted(folder.glob("resource-aws-v*")) if (match := _PLUGIN.search(path.name))]
-    return {"aws": found[-1]} if found else {}

@@ -48,6 +48,7 @@ class Rehearsal:
         end: Settings with which it is destroyed (what lifts protection), by full key.
         crash: Whether the plugin dies half-way through the first `up`.
         official: Installed official plugins by name, which are used instead of the stand-ins.
+        notes: What the report says besides.
         more: Further providers by name: what starts each, given the rehearsal's folder, yielding its port.
         gate: Its gate, where the stack has one; the policies then judge each plan before it is carried out.
         checks: What is asked of the state of the environment that is up, by name: whether it is well, and in words.
@@ -64,6 +65,7 @@ class Rehearsal:
     end: Mapping[str, Any] = field(default_factory=dict)
     crash: bool = True
     official: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
     more: Mapping[str, Callable[[Path], contextlib.AbstractContextManager[int]]] = field(default_factory=dict)
     cluster: Mapping[str, str] = field(default_factory=dict)
     gate: Callable[[Path], RehearsedGate] | None = None
@@ -111,6 +113,7 @@ class _Run:
             injected=counted["injected"],
             left=leftovers.left(before, after),
             notes=(
+                *self._rehearsal.notes,
                 "KMS keys are scheduled for deletion: AWS keeps them for 7 to 30 days",
                 "what a Helm chart renders is not judged: charts are not reachable here",
             ),

@@ -76,6 +76,11 @@ def _without_secrets(value: Any) -> Any:
     return value
 
 
+def own_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return variables without those that lead to a person's accounts, backends and clusters."""
+    return {name: value for name, value in environ.items() if not _PERSONAL.match(name)}
+
+
 def rehearsal_environment(project: Path, folder: Path, more: Mapping[str, str]) -> dict[str, str]:
     """Return the engine's environment: nothing of this person's accounts reaches it.
 
@@ -86,7 +91,7 @@ def rehearsal_environment(project: Path, folder: Path, more: Mapping[str, str]) 
     """
     state = folder / "state"
     state.mkdir(parents=True, exist_ok=True)
-    own = {name: value for name, value in os.environ.items() if not _PERSONAL.match(name)}
+    own = own_environment(os.environ)
     own["PULUMI_BACKEND_URL"] = f"file://{state}"
     environment = engine_environment(project, environ=own, acquire_plugins=False)
     return {
