@@ -24,10 +24,14 @@ settings.load_profile("default")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take long.
+    """Begin with the files that take long, and have patience with platforms.
 
     Files are what workers share (`./mlops test`); with a long one last, the others would have nothing to do meanwhile.
     """
+    for item in items:
+        if item.get_closest_marker("local") and not item.get_closest_marker("timeout"):
+            # The first of them brings a platform up, which takes as long as the machine is busy with other tests.
+            item.add_marker(pytest.mark.timeout(1800))
     long = {item.path for item in items if item.get_closest_marker("engine") or item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)  # stable: beyond that, the order stays
 

@@ -77,8 +77,9 @@ def check(
             groups.append((tests, platform))
         codes = run_steps(groups, PROJECT)
         failed = [name for name, code in codes.items() if code not in (0, _NOTHING_TO_RUN)]
+        elsewhere = any(argument.startswith("--junit") for argument in context.args)  # the report is wanted there
         for step, report in zip((tests, platform), reports, strict=True):
-            if step.name in failed:
+            if step.name in failed and not elsewhere:
                 _say_what_failed(step.name, report)
     if all(codes[step.name] == _NOTHING_TO_RUN for step in (tests, platform) if step.name in codes):
         failed.append("tests (none was found)")

@@ -126,7 +126,7 @@ class Project:
         outcomes: list[Outcome] = []
         thread = threading.Thread(target=lambda: outcomes.append(self._run("up")))
         thread.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             for child in psutil.Process().children():
                 if child.pid not in before and "up" in _command(child):
@@ -146,7 +146,7 @@ class Project:
     def supervisor_pid(self) -> int:
         return int(Path(self.home, "run", "supervisord.pid").read_text())
 
-    def until(self, condition: Callable[[], object], seconds: float = 30) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 120) -> None:
         """Wait until `condition` holds."""
         deadline = time.monotonic() + seconds
         while not condition():

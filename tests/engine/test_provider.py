@@ -38,7 +38,7 @@ def web(
     mode: str = "plain",
     process_name: str = "web",
     environment: Mapping[str, str] | None = None,
-    timeout_seconds: int = 20,
+    timeout_seconds: int = 60,
     opts: pulumi.ResourceOptions | None = None,
     **more: Any,
 ) -> Process:
@@ -58,7 +58,7 @@ def web(
 
 
 def answer(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as response:
         return str(response.read().decode())
 
 
@@ -101,7 +101,7 @@ def test_up_leaves_the_process_alone_when_only_the_health_check_changed(project:
     project.up()
     before = project.running("web")
 
-    project.program = lambda: web(project, free_port, timeout_seconds=30)
+    project.program = lambda: web(project, free_port, timeout_seconds=90)
     outcome = project.up()
 
     assert outcome.changes == {"same": 1, "update": 1}, outcome.text
@@ -348,11 +348,11 @@ def _cmdline(pid: int) -> list[str]:
 
 
 def test_up_continues_when_the_engine_was_killed_during_create(project: Any, free_port: int) -> None:
-    project.program = lambda: web(project, free_port, mode="ill", timeout_seconds=60)
+    project.program = lambda: web(project, free_port, mode="ill", timeout_seconds=120)
     thread, _outcomes, engine = project.up_in_background()
     project.until(lambda: project.running("web"))
     engine.kill()
-    thread.join(30)
+    thread.join(120)
     locked = project.failing_up()
     project.stack().cancel()
 
@@ -385,7 +385,7 @@ def test_ctrl_c_during_create_leaves_nothing_and_the_next_up_continues(project: 
     thread, outcomes, engine = project.up_in_background()
     project.until(lambda: project.running("web"))
     engine.send_signal(signal.SIGINT)
-    thread.join(30)
+    thread.join(120)
 
     assert not thread.is_alive()
     assert outcomes[0].failed

@@ -82,13 +82,13 @@ def test_replicas_come_with_load_and_go_with_it_and_no_request_fails(platform: P
     before, at_rest = counted(platform), replicas(platform)
 
     with Load(platform) as load:
-        until(lambda: len(replicas(platform)) == 3, "the group has grown to its maximum", seconds=120)
+        until(lambda: len(replicas(platform)) == 3, "the group has grown to its maximum")
         time.sleep(2)  # with all three
         most = replicas(platform)
-    until(lambda: len(replicas(platform)) == 1, "the group has shrunk to its minimum", seconds=120)
+    until(lambda: len(replicas(platform)) == 1, "the group has shrunk to its minimum")
 
     assert at_rest < most
     assert set(load.answers) == {"200"}, load.answers
-    until(lambda: counted(platform) == before + load.answers["200"], "each prediction is counted once", seconds=30)
+    until(lambda: counted(platform) == before + load.answers["200"], "each prediction is counted once")
     series = query(platform, f'mlops_predictions_total{{model="{MODEL}"}}')
     assert len(series) == 1, "one for the version and the outcome, however many replicas there were"

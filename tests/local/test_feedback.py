@@ -75,12 +75,12 @@ def test_wrong_labels_bring_the_version_before_back_by_themselves(second_version
 
     assert send(platform, right, tmp_path / "right.jsonl") == {"model": MODEL, "accepted": ENOUGH, "known": 0}
     assert send(platform, right, tmp_path / "right.jsonl") == {"model": MODEL, "accepted": 0, "known": ENOUGH}
-    until(lambda: metric(platform, joined) == ENOUGH, "labels meet their predictions", 180)
+    until(lambda: metric(platform, joined) == ENOUGH, "labels meet their predictions")
     assert served(platform)[MODEL] == bad
 
     wrong = [one | {"label": 1 - one["label"]} for one in other]
     assert send(platform, wrong, tmp_path / "wrong.jsonl")["accepted"] == ENOUGH
-    until(lambda: bool(served(platform)[MODEL]["digest"] == earlier["digest"]), "the earlier version serves again", 180)
+    until(lambda: bool(served(platform)[MODEL]["digest"] == earlier["digest"]), "the earlier version serves again")
 
     labels = f'{{model="{MODEL}",version="{bad["version"]}"'
     assert metric(platform, f'mlops_labelled_predictions_total{labels},result="wrong"}}') == ENOUGH

@@ -45,7 +45,7 @@ def v2_request(platform: Platform, model: str) -> dict[str, Any]:
     return {"inputs": inputs}
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 240) -> None:
     stop_at = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < stop_at, f"not within {seconds} s: {what}"
@@ -275,7 +275,7 @@ def test_predictions_go_on_when_a_process_beside_them_is_killed_and_it_comes_bac
 
     def answers() -> bool:
         try:
-            return httpx.get(url["url"], timeout=2).status_code < 500
+            return httpx.get(url["url"], timeout=10).status_code < 500
         except httpx.HTTPError:
             return False
 
@@ -301,7 +301,7 @@ def test_a_killed_replica_comes_back_and_other_groups_do_not_notice(platform: Pl
         def answers() -> bool:
             return http.post("/v2/models/mortgage-approval/infer", json=mortgage).status_code == 200
 
-        until(answers, "the killed group answers again", seconds=90)
+        until(answers, "the killed group answers again")
 
 
 def test_no_socket_listens_beyond_loopback_without_asking_for_the_token(platform: Platform) -> None:
@@ -327,7 +327,7 @@ def test_no_socket_listens_beyond_loopback_without_asking_for_the_token(platform
 
 def _is_grpc(port: int) -> bool:
     """An HTTP/2 server answers the connection preface with a SETTINGS frame (type 4)."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
         client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
         answer = client.recv(9)
     return len(answer) == 9 and answer[3] == 4
@@ -340,7 +340,7 @@ def _grpc_refuses(port: int) -> bool:
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
         try:
-            call(b"", timeout=5)
+            call(b"", timeout=30)
         except grpc.RpcError as error:
             code = error.code()
             return code in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}

@@ -132,7 +132,7 @@ def begin(platform: Platform) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def reached(platform: Platform, met: Callable[[dict[str, Any]], bool], seconds: float = 240) -> dict[str, Any]:
+def reached(platform: Platform, met: Callable[[dict[str, Any]], bool], seconds: float = 300) -> dict[str, Any]:
     """Wait until the controller's view of the model is as wanted; returns it."""
     deadline = time.monotonic() + seconds
     while not met(seen := rollout(platform)):
@@ -154,7 +154,7 @@ def test_interrupted_up_leaves_the_rollout_the_next_one_follows_it_and_abort_end
         first = begin(canary)
         number = reached(canary, under_way)["rollout"]["id"]
         os.killpg(first.pid, signal.SIGINT)
-        said, _ = first.communicate(timeout=120)
+        said, _ = first.communicate(timeout=300)
         left = rollout(canary)["rollout"]
 
         second = begin(canary)
@@ -162,7 +162,7 @@ def test_interrupted_up_leaves_the_rollout_the_next_one_follows_it_and_abort_end
         followed = next((line for line in second.stdout if "20 % of the traffic" in line), "")
         assert under_way(now := rollout(canary)), now
         canary.checkout.run("release", "abort", MODEL, "--stack", canary.checkout.stack, "-m", "not today")
-        told, _ = second.communicate(timeout=120)
+        told, _ = second.communicate(timeout=300)
 
     assert first.returncode != 0, said[-3000:]
     assert "goes on: the next `up` follows it" in said
@@ -225,7 +225,7 @@ def test_ctrl_c_ends_the_rollout_where_the_stack_says_so(canary: Platform) -> No
         interrupted = begin(canary)
         number = reached(canary, under_way)["rollout"]["id"]
         os.killpg(interrupted.pid, signal.SIGINT)
-        said, _ = interrupted.communicate(timeout=120)
+        said, _ = interrupted.communicate(timeout=300)
         ended = reached(canary, lambda seen: seen["rollout"]["state"] == "aborted")
 
     assert interrupted.returncode != 0, said[-3000:]

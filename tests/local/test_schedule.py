@@ -48,7 +48,7 @@ def test_new_data_make_a_new_version_that_waits_for_a_release(scheduled: Platfor
     data.write_text("".join(rows[:-20]), encoding="utf-8")
 
     try:
-        until(lambda: bool(results(scheduled)), "the training of a slot has ended", seconds=150)
+        until(lambda: bool(results(scheduled)), "the training of a slot has ended")
     finally:
         data.write_text("".join(rows), encoding="utf-8")
 

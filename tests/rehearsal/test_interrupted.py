@@ -24,7 +24,7 @@ from infra.rehearsal.stack import rehearsed_stack
 program, folder, port = sys.argv[1:]
 rehearsed_stack(Path(program), "test", Path(folder), {"PULUMI_DEBUG_PROVIDERS": f"aws:{port}"}, {}).up()
 """
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 def in_background(program: Rehearsed) -> "subprocess.Popen[str]":

@@ -28,7 +28,7 @@ class Doubling:
 
     def predict(self, inputs: Any) -> dict[str, Any]:
         if self.gate is not None:
-            self.gate.wait(10)
+            self.gate.wait(60)
         self.sizes.append(len(inputs["x"]))
         self.threads.add(threading.current_thread().name)
         if (inputs["x"] == 13).any():
@@ -106,7 +106,7 @@ async def test_late_answer_is_replaced_by_504(executor: ThreadPoolExecutor) -> N
     queue.measured(2 * INLINE_SECONDS)
     future = submit(queue, 1)
     with pytest.raises(ProtocolError) as caught:
-        await asyncio.wait_for(future, 5)
+        await asyncio.wait_for(future, 60)
     assert caught.value.status == 504
     assert queue.slot.outcomes == {"timeout": 1}
     model.gate.set()

@@ -115,7 +115,7 @@ class World:
         return found
 
 
-async def eventually(check: Callable[[], Any], seconds: float = 20) -> None:
+async def eventually(check: Callable[[], Any], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not check():
             await asyncio.sleep(0.01)

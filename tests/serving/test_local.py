@@ -217,7 +217,7 @@ class Platform:
         self.client.close()
 
 
-def eventually(check: Callable[[], Any], seconds: float = 30) -> None:
+def eventually(check: Callable[[], Any], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -359,7 +359,7 @@ def refuses_strangers(port: int) -> bool:
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         call: Any = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
         try:
-            call(b"", timeout=5)
+            call(b"", timeout=30)
         except grpc.RpcError as error:
             return bool(error.code() == grpc.StatusCode.UNAUTHENTICATED)
     return False
@@ -391,7 +391,7 @@ def test_new_version_and_restarted_actuator_leave_replicas_alone(platform: Platf
         platform.processes["actuator"].wait()
         size = (platform.folder / "actuator.log").stat().st_size
         platform.start_actuator()
-        eventually(lambda: b"deployed at" in (platform.folder / "actuator.log").read_bytes()[size:], 90)
+        eventually(lambda: b"deployed at" in (platform.folder / "actuator.log").read_bytes()[size:], 240)
         time.sleep(5)  # time in which Ray Serve would replace the replicas
     finally:
         stop.set()

@@ -97,7 +97,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             await replica.close()
 
 
-async def eventually(check: Callable[[], Any], seconds: float = 10) -> None:
+async def eventually(check: Callable[[], Any], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not check():
             await asyncio.sleep(0.01)
@@ -113,7 +113,7 @@ async def predict(replica: Replica, name: str = "small") -> tuple[int, Any]:
 
 def until_answered(replica: Replica, expected: tuple[int, Any]) -> Awaitable[None]:
     async def wait() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await predict(replica) != expected:
                 await asyncio.sleep(0.01)
 

@@ -55,7 +55,7 @@ class Stand:
         for _ in range(number):
             if self.shadow.takes(7):
                 self.shadow.offer(pack_copy(*copy()), 7)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while arm.requests + arm.shed < (number if counted is None else counted):
                 await asyncio.sleep(0.01)
         batch = self.counters.batch({})

@@ -114,7 +114,7 @@ GENTLE = """
 
 def read_until(process: subprocess.Popen[str], wanted: str) -> str:
     text = ""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     assert process.stdout is not None
     while wanted not in text and time.monotonic() < deadline:
         text += process.stdout.readline()
@@ -125,7 +125,7 @@ def test_interrupt_is_passed_on_once_and_waits_for_the_end(tmp_path: Path) -> No
     process = drive(tmp_path, GENTLE.replace("WANTED", "1"))
     read_until(process, "ready")
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=60)
     assert output.count("engine got") == 1
     assert "interrupted" in output
     assert process.returncode == 130
@@ -135,7 +135,7 @@ def test_termination_is_passed_on_as_an_interrupt(tmp_path: Path) -> None:
     process = drive(tmp_path, GENTLE.replace("WANTED", "1"))
     read_until(process, "ready")
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=60)
     assert "engine got 1" in output
     assert process.returncode == 130
 
@@ -148,7 +148,7 @@ def test_third_signal_kills_an_engine_that_does_not_listen(tmp_path: Path) -> No
     process.send_signal(signal.SIGINT)
     read_until(process, "engine got 2")
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=60)
     assert "engine got 3" not in output
     assert process.returncode == 130
 
@@ -178,7 +178,7 @@ def test_interrupt_from_a_terminal_reaches_the_engine_once(tmp_path: Path) -> No
 
 def read_terminal(terminal: int, wanted: str) -> str:
     text = ""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while wanted not in text and time.monotonic() < deadline:
         try:
             text += os.read(terminal, 4096).decode()

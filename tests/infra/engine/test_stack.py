@@ -82,7 +82,7 @@ def start_up(stack: Stack) -> "subprocess.Popen[str]":
     return process
 
 
-def wait_for_end(processes: list[psutil.Process], seconds: float = 15.0) -> list[psutil.Process]:
+def wait_for_end(processes: list[psutil.Process], seconds: float = 60.0) -> list[psutil.Process]:
     _, alive = psutil.wait_procs(processes, timeout=seconds)
     return list(alive)
 
@@ -219,7 +219,7 @@ def test_killed_engine_leaves_nothing_running_and_a_lock_that_the_next_up_releas
     with pytest.raises(StackLockedError, match=str(engine.pid)):
         stack.up()
     engine.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert wait_for_end(tree) == []
 
     (stack.project / "infra" / "__main__.py").write_text(program)

@@ -145,7 +145,7 @@ def test_cancel_ends_an_operation_in_flight(provider: Any) -> None:
     running = provider.Delete.future(request)
     provider.Cancel(empty_pb2.Empty())
 
-    assert running.exception(timeout=5).details() == "registry: cancelled"
+    assert running.exception(timeout=20).details() == "registry: cancelled"
 
 
 def test_unknown_resource_is_told_with_those_there_are(provider: Any) -> None:

@@ -62,7 +62,7 @@ async def test_long_poll_answers_when_something_changes(client: httpx.AsyncClien
     await asyncio.sleep(0.05)
     assert not waiting.done()
     await release(client)
-    state = (await asyncio.wait_for(waiting, 5)).json()
+    state = (await asyncio.wait_for(waiting, 15)).json()
     assert state["generation"] == 1
     assert state["models"]["flight"]["next"]["version"] == "1"
     assert state["models"]["flight"]["stable"] is None
@@ -74,7 +74,7 @@ async def test_long_poll_answers_at_its_timeout_with_the_same_state(client: http
 
 
 async def test_state_of_an_older_generation_is_given_at_once(client: httpx.AsyncClient) -> None:
-    answer = await asyncio.wait_for(client.get("/v1/state?after=99&timeout=20", headers=REPLICA), 5)
+    answer = await asyncio.wait_for(client.get("/v1/state?after=99&timeout=20", headers=REPLICA), 15)
     assert answer.json()["generation"] == 0
 
 
