@@ -205,7 +205,7 @@ def _peak(process: psutil.Process) -> float:
 
 
 def checkov(resources: Sequence[Resource], limit: float = PEER_SECONDS) -> dict[str, Any]:
-    """Let checkov judge as many resources; return seconds, MiB at most, and how many checks it made.
+    """Let checkov judge as many resources; return seconds (of processor too), MiB at most, and how many checks.
 
     Args:
         resources: the resources.
@@ -222,22 +222,26 @@ def checkov(resources: Sequence[Resource], limit: float = PEER_SECONDS) -> dict[
         begun = time.perf_counter()
         with (Path(folder) / "out.json").open("w") as out:
             process = psutil.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
-            peak = 0.0
+            peak = used = 0.0
             tree: list[psutil.Process] = [process]
             while process.poll() is None:
                 with contextlib.suppress(psutil.Error):
                     tree = [*process.children(recursive=True), process]
                     peak = max(peak, sum(one.memory_info().rss for one in tree) / 2**20)
+                    used = max(used, sum(sum(one.cpu_times()[:4]) for one in tree))
                 if time.perf_counter() - begun > limit:
                     _end(tree)
-                    return {"stopped": limit, "mib": round(peak, 1), "written": written}
+                    return {"stopped": limit, "processor": round(used, 2), "mib": round(peak, 1), "written": written}
                 time.sleep(0.05)
         seconds = time.perf_counter() - begun
         answer = json.loads((Path(folder) / "out.json").read_text() or "[]")
     summaries = [one.get("summary", {}) for one in (answer if isinstance(answer, list) else [answer])]
     checks = sum(one.get("passed", 0) + one.get("failed", 0) for one in summaries)
     seen = sum(one.get("resource_count", 0) for one in summaries)
-    return {"seconds": round(seconds, 2), "mib": round(peak, 1), "checks": checks, "written": written, "seen": seen}
+    return {
+        "seconds": round(seconds, 2), "processor": round(used, 2), "mib": round(peak, 1), "checks": checks,
+        "written": written, "seen": seen,
+    }  # fmt: skip
 
 
 def _end(tree: Sequence[psutil.Process]) -> None:
@@ -325,15 +329,15 @@ def report(results: Mapping[str, Any]) -> str:
     lines = [
         f"copies of the resources of {results['stack']}, {results['cores']} cores",
         f"{'resources':>9}  {'pack s':>7} {'judging':>8} {'cpu s':>6} {'MiB':>6} {'rules':>5}  "
-        f"{'checkov s':>9} {'MiB':>7} {'checks':>7}",
+        f"{'checkov s':>9} {'cpu s':>7} {'MiB':>7} {'checks':>7}",
     ]
     for size, found in results["sizes"].items():
         ours, peer = found["pack"], found.get("checkov", {})
         beside = "not measured"
         if "seconds" in peer:
-            beside = f"{peer['seconds']:>9} {peer['mib']:>7} {peer['checks']:>7}"
+            beside = f"{peer['seconds']:>9} {peer['processor']:>7} {peer['mib']:>7} {peer['checks']:>7}"
         elif "stopped" in peer:
-            beside = f"{'>' + format(peer['stopped'], 'g'):>9} {peer['mib']:>7} stopped"
+            beside = f"{'>' + format(peer['stopped'], 'g'):>9} {peer['processor']:>7} {peer['mib']:>7} stopped"
         line = f"{size:>9}  {ours['seconds']:>7} {ours['judging']:>8} {ours['processor']:>6} "
         line += f"{ours['mib']:>6} {ours['rules']:>5}  {beside}"
         lines.append(line)
