@@ -212,13 +212,13 @@ def checkov(resources: Sequence[Resource], limit: float = PEER_SECONDS) -> dict[
         limit: seconds after which it is stopped; the result is then `stopped` and MiB at most until then.
 
     Raises:
-        PeerUnavailableError: it cannot be installed.
+        PeerUnavailableError: it cannot be installed, or checks nothing.
     """
     program = _installed()
     with tempfile.TemporaryDirectory(prefix="bench-checkov-") as folder:
         written = write_files(resources, Path(folder))
         command = [str(program), "-d", folder, "-o", "json", "--compact", "--quiet", "--skip-download"]
-        command += ["--framework", "terraform", "kubernetes"]
+        command += ["--framework", "terraform_json", "kubernetes"]
         begun = time.perf_counter()
         with (Path(folder) / "out.json").open("w") as out:
             process = psutil.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
@@ -237,10 +237,11 @@ def checkov(resources: Sequence[Resource], limit: float = PEER_SECONDS) -> dict[
         answer = json.loads((Path(folder) / "out.json").read_text() or "[]")
     summaries = [one.get("summary", {}) for one in (answer if isinstance(answer, list) else [answer])]
     checks = sum(one.get("passed", 0) + one.get("failed", 0) for one in summaries)
-    seen = sum(one.get("resource_count", 0) for one in summaries)
+    if not checks:
+        raise PeerUnavailableError("it made no check of any resource")
     return {
         "seconds": round(seconds, 2), "processor": round(used, 2), "mib": round(peak, 1), "checks": checks,
-        "written": written, "seen": seen,
+        "written": written,
     }  # fmt: skip
 
 
