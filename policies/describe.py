@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from policies.digest import Code
+from policies.code_digest import Code
 from policies.facts import EnvironmentKind
 from policies.rule import Rule
 from policies.rules import all_rules

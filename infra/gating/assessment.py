@@ -21,7 +21,7 @@ from infra.engine.errors import EngineError
 from infra.engine.stack import Stack
 from policies.evaluation import Evaluation, evaluate
 from policies.facts import Facts, FactsError, facts_of
-from policies.gates.digest import policies_digest
+from policies.gates.policy_set import policies_digest
 from policies.pack.servicer import RESULT
 from policies.plan import Plan
 from policies.preview import PreviewError, plan_from_preview

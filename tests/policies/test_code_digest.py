@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.digest import Code, source_digest
+from policies.code_digest import Code, source_digest
 
 BEFORE = {
     "policies/sample_helpers.py": "LIMIT = 3\nOTHER = 4\n\ndef over(n):\n    return n > LIMIT\n",

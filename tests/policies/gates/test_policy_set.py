@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.gates.digest import policies_digest
+from policies.gates.policy_set import policies_digest
 
 
 @pytest.mark.parametrize(
