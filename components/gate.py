@@ -10,6 +10,9 @@ import pulumi
 from pulumi import Output
 
 GATE = "blueprint:index:Gate"
+_HOOK = "only-through-the-gate"
+_DECIDES = ("commit", "configuration")
+"""What a gate says in `passed` of that for which it opened."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,3 +84,38 @@ def behind(gate: list[Gate]) -> pulumi.ResourceTransformation:
         return pulumi.ResourceTransformationResult(props=args.props, opts=opts)
 
     return wait
+
+
+def only_through(gate: list[Gate], args: GateArgs) -> pulumi.ResourceTransformation:
+    """Return what refuses to make or change anything where the gate did not open for this commit and configuration.
+
+    To wait for the gate is not enough: `pulumi up --target` and `--exclude` leave it as it was, opened for what was
+    deployed before, and touch what waits for it. The engine asks the hook before each creation and update that it is
+    about to make, never in a preview.
+
+    Args:
+        gate: holds the gate as soon as there is one.
+        args: what the gate states of this program.
+    """
+
+    async def refuse(hook: pulumi.ResourceHookArgs) -> None:
+        passed = await gate[0].passed.future()
+        opened = passed if isinstance(passed, Mapping) else {}
+        if any(opened.get(name, "") != getattr(args, name) for name in _DECIDES):
+            raise RuntimeError(
+                f"{hook.name} is not touched: the gate of {args.stack} has not opened for commit "
+                f"{args.commit or '(none)'} and its settings, but for commit {opened.get('commit') or '(none)'}. Leave "
+                f"out --target and --exclude, or name the gate among the targets; `./mlops up {args.stack}` has the "
+                "policies judge the plan first"
+            )
+
+    asked = pulumi.ResourceHook(_HOOK, refuse)
+
+    def bind(made: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
+        if made.type_ == GATE or not isinstance(made.resource, pulumi.CustomResource):
+            return None
+        binding = pulumi.ResourceHookBinding(before_create=[asked], before_update=[asked])
+        opts = pulumi.ResourceOptions.merge(made.opts, pulumi.ResourceOptions(hooks=binding))
+        return pulumi.ResourceTransformationResult(props=made.props, opts=opts)
+
+    return bind

@@ -13,7 +13,7 @@ from components import local
 from components.blueprint import Controller
 from components.component import Component
 from components.foundation import Foundation
-from components.gate import Gate, GateArgs, behind
+from components.gate import Gate, GateArgs, behind, only_through
 from components.inference.releases import Releases, ReleasesArgs
 from components.local import LocalTarget
 from components.models import Model
@@ -63,7 +63,7 @@ class Platform(Component):
         if args.gate.environment in KEPT_IN:
             from components.keeping import keeping  # only programs of such stacks pay for the import
 
-            transformations.append(keeping(args.gate))
+            transformations += [only_through(gate, args.gate), keeping(args.gate)]
         own = pulumi.ResourceOptions(transformations=transformations)
         super().__init__("mlops:platform:Platform", name, pulumi.ResourceOptions.merge(opts, own))
         gate.append(Gate("gate", args.gate, pulumi.ResourceOptions(parent=self)))

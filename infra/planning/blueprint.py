@@ -16,6 +16,7 @@ from infra.provider.resources import resources
 from infra.provider.server import Provider
 
 _FORMS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "Gate": {"passed": {"by": "planned", "commit": "{commit}", "configuration": "{configuration}"}},
     "Job": {
         "adopted": False,
         "result": {
@@ -40,7 +41,8 @@ class Planned:
 
     Attributes:
         inner: the resource.
-        forms: outputs that a program reads further into; `{}` in a text stands for what tells this resource apart.
+        forms: outputs that a program reads further into; `{}` in a text stands for what tells this resource apart,
+            `{name}` for an input.
         project: folder of the checkout whose program runs; it counts for nothing in a comparison of two checkouts.
     """
 
@@ -81,7 +83,7 @@ class Planned:
 
     def _made_up(self, label: str, inputs: Properties) -> Properties:
         return {
-            name: _filled(self.forms[name], _digest(label))
+            name: _filled(self.forms[name], _digest(label), inputs)
             if name in self.forms and value is UNKNOWN
             else _known(value, f"planned-{name}-{_digest(label)[:12]}")
             for name, value in self.inner.preview(inputs, None).items()
@@ -147,12 +149,12 @@ def _elsewhere(value: Any, project: str) -> Any:
     return value
 
 
-def _filled(form: Any, digest: str) -> Any:
+def _filled(form: Any, digest: str, inputs: Properties) -> Any:
     match form:
         case str():
-            return form.replace("{}", digest)
+            return re.sub(r"\{(\w*)\}", lambda found: str(inputs.get(found[1], "")) if found[1] else digest, form)
         case Mapping():
-            return {name: _filled(item, digest) for name, item in form.items()}
+            return {name: _filled(item, digest, inputs) for name, item in form.items()}
     return form
 
 

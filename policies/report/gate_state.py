@@ -18,17 +18,17 @@ from typing import Any
 
 import yaml
 
-from policies.digest import source_digest
+from policies.code_digest import source_digest
 from policies.waivers import FILE as WAIVERS
 from policies.waivers import Waiver, WaiverError, read_waivers
 
 GATE_FILES: Sequence[str] = (
     "PulumiPolicy.yaml", "policies/PulumiPolicy.yaml", "policies/__main__.py", "policies/describe.py",
-    "policies/digest.py", "policies/plan.py", "policies/rule.py", "policies/facts.py", "policies/evaluation.py",
+    "policies/code_digest.py", "policies/plan.py", "policies/rule.py", "policies/facts.py", "policies/evaluation.py",
     "policies/judge.py", "policies/waivers.py", "policies/preview.py", "policies/review.py",
     "policies/rules/__init__.py", "policies/pack/*.py", "policies/gates/*.py", "policies/report/document.py",
     "policies/report/gate_*.py", "policies/**/*.csv", "policies/costs/**/*.json", "policies/costs/**/*.yaml",
-    "components/gate.py", "infra/facts.py", "infra/git.py", "infra/provider/gate*.py", "infra/review/*.py",
+    "components/gate.py", "components/keeping.py", "infra/facts.py", "infra/git.py", "infra/provider/gate*.py", "infra/review/*.py",
     "infra/gating/*.py",
     "infra/planning/*.py", "infra/cli/review.py", "infra/cli/gate.py", "infra/settings/gates.py", "infra/ci/*.py",
 )  # fmt: skip

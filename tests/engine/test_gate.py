@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from components.blueprint import Token, TokenArgs
 from components.component import Component
-from components.gate import Gate, GateArgs, behind
+from components.gate import Gate, GateArgs, behind, only_through
 from components.keeping import keeping
 from policies.gates.breakglass import BreakGlass, witnessed
-from policies.gates.digest import policies_digest
+from policies.gates.policy_set import policies_digest
 from policies.gates.files import break_glass_file, verdict_file, write
 from policies.gates.record import open_ledger
 from policies.gates.verdict import Verdict, signed
@@ -26,6 +26,8 @@ from tests.engine.conftest import ROOT, Project
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 COMMIT, CONFIGURATION = "a" * 40, "sha256:" + "b" * 64
+_URN = "urn:pulumi:local::mlops::test:index:Platform$blueprint:index:"
+SECRET, GATE_URN = f"{_URN}Token::secret", f"{_URN}Gate::gate"
 KEYS = {name: ed25519.Ed25519PrivateKey.generate() for name in ("ci@acme", "asha@acme", "ben@acme")}
 ALLOWED = "".join(
     AllowedSigner((name,), ("mlops-gate:*",), public_key(key)).line() + "\n" for name, key in KEYS.items()
@@ -37,7 +39,10 @@ class _Platform(Component):
 
     def __init__(self, args: GateArgs, secret: int) -> None:
         gate: list[Gate] = []
-        super().__init__("test:index:Platform", "platform", pulumi.ResourceOptions(transformations=[behind(gate)]))
+        transformations = [behind(gate)]
+        if args.environment == "prod":
+            transformations.append(only_through(gate, args))
+        super().__init__("test:index:Platform", "platform", pulumi.ResourceOptions(transformations=transformations))
         gate.append(Gate("gate", args, pulumi.ResourceOptions(parent=self)))
         pulumi.export("passed", gate[0].passed)
         Token("secret", TokenArgs(bytes=secret), pulumi.ResourceOptions(parent=self))
@@ -113,6 +118,23 @@ def test_a_good_verdict_lets_it_be_made_once_and_for_the_next_commit_another_one
     entries = open_ledger(project.folder / "gate").entries()
     assert [one.kind for one in entries] == ["policy-verdict", "policy-verdict"]
     project.destroy()
+
+
+@pytest.mark.parametrize("without", [{"target": [SECRET]}, {"exclude": [GATE_URN]}], ids=["target", "exclude"])
+def test_what_leaves_the_gate_out_touches_nothing_of_another_commit(
+    gated: Callable[..., Project], judged: Callable[..., Verdict], without: dict[str, Any]
+) -> None:
+    judged()
+    gated().up()
+
+    outcome = gated(commit="c" * 40, secret=48)._run("up", **without)
+
+    assert outcome.failed
+    assert f"secret is not touched: the gate of local has not opened for commit {'c' * 40}" in outcome.text
+    assert '"bytes": 48' not in gated().state_text()
+    # Of the commit for which it opened, part is as good as the whole: drift is mended so.
+    assert not gated()._run("up", **without).failed
+    assert not gated(commit="c" * 40)._run("destroy", run_program=True).failed
 
 
 @pytest.mark.parametrize(
