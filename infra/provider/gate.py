@@ -131,8 +131,8 @@ class GateResource:
                 the verdict is one of rules that do not count any more.
         """
         from policies.gates.decision import GateClosedError, Question, decide, in_rehearsal
-        from policies.gates.policy_set import policies_digest
         from policies.gates.files import GateFileError, gate_folder, read_break_glass, read_verdict
+        from policies.gates.policy_set import policies_digest
         from policies.releases.keys import REHEARSAL
 
         stack, root = inputs["stack"], inputs.get("trustRoot", "")

@@ -14,8 +14,8 @@ from components.component import Component
 from components.gate import Gate, GateArgs, behind, only_through
 from components.keeping import keeping
 from policies.gates.breakglass import BreakGlass, witnessed
-from policies.gates.policy_set import policies_digest
 from policies.gates.files import break_glass_file, verdict_file, write
+from policies.gates.policy_set import policies_digest
 from policies.gates.record import open_ledger
 from policies.gates.verdict import Verdict, signed
 from policies.releases.keys import AllowedSigner, key_signer

@@ -13,8 +13,8 @@ from infra.provider.gate import GateResource
 from infra.provider.resource import Call, Difference, ResourceError
 from policies.gates.breakglass import BreakGlass, witnessed
 from policies.gates.decision import in_rehearsal
-from policies.gates.policy_set import policies_digest
 from policies.gates.files import break_glass_file, verdict_file, write
+from policies.gates.policy_set import policies_digest
 from policies.gates.record import open_ledger
 from policies.gates.verdict import LIFETIME, Verdict, signed
 from policies.releases.keys import AllowedSigner, key_signer
