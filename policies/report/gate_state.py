@@ -29,7 +29,8 @@ GATE_FILES: Sequence[str] = (
     "policies/rules/__init__.py", "policies/pack/*.py", "policies/gates/*.py", "policies/report/document.py",
     "policies/report/gate_*.py", "policies/**/*.csv", "policies/costs/**/*.json", "policies/costs/**/*.yaml",
     "components/gate.py", "components/keeping.py", "infra/facts.py", "infra/git.py", "infra/provider/gate*.py",
-    "infra/review/*.py", "infra/gating/*.py", "infra/planning/*.py", "infra/cli/review.py", "infra/cli/gate.py", "infra/settings/gates.py", "infra/ci/*.py",
+    "infra/review/*.py", "infra/gating/*.py", "infra/planning/*.py", "infra/cli/review.py", "infra/cli/gate.py",
+    "infra/settings/gates.py", "infra/ci/*.py",
 )  # fmt: skip
 """The gate's own code and the data that rules read, such as prices; a `*` stands for anything."""
 WORKFLOWS: Sequence[str] = (
