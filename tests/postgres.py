@@ -87,8 +87,8 @@ def server(where: Path) -> Iterator[Server]:
     Args:
         where: folder of the binaries.
     """
-    # Not below pytest's own folder, which only its owner may enter.
-    folder = Path(tempfile.mkdtemp(prefix="mlops-postgres-"))
+    # Not below pytest's own folder, which only its owner may enter, and short, as the paths of sockets must be.
+    folder = Path(tempfile.mkdtemp(prefix="mlops-postgres-", dir="/tmp"))
     try:
         if (user := _user()) is not None:
             shutil.chown(folder, user)

@@ -14,6 +14,8 @@ from policies.releases.record import Digest, ModelName, Record, Time
 Person = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
 Text = Annotated[str, StringConstraints(max_length=4000)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Place = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+"""A folder or a bucket as an address; a path of Linux has that many bytes at most."""
 Evidence = dict[str, JsonValue]
 
 
@@ -156,7 +158,7 @@ class CheckpointKey(Event):
 
     kind: Literal["checkpoint"] = "checkpoint"
     key: Name  # fingerprint
-    place: Name
+    place: Place
 
 
 AnyEvent = Annotated[

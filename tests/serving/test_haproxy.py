@@ -5,6 +5,8 @@ import runpy
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,11 +63,13 @@ listen stats
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "haproxy.cfg"
-    path.write_text(GENERATED.format(folder=tmp_path))
-    (tmp_path / "500.http").write_text("HTTP/1.1 500 x\r\n\r\n")
-    return path
+def config() -> Iterator[Path]:
+    # Not pytest's folder: the paths of sockets must stay short.
+    with tempfile.TemporaryDirectory(prefix="hap", dir="/tmp") as folder:
+        path = Path(folder, "haproxy.cfg")
+        path.write_text(GENERATED.format(folder=folder))
+        Path(folder, "500.http").write_text("HTTP/1.1 500 x\r\n\r\n")
+        yield path
 
 
 def check(path: Path) -> str:

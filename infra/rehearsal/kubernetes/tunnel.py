@@ -84,8 +84,8 @@ class Tunnel:
 @contextlib.contextmanager
 def tunnel(ports: Mapping[int, int] | None = None) -> Iterator[Tunnel]:
     """Run the proxy while the block runs."""
-    # A socket's path may have 108 characters, and a project's folder may have more.
-    with tempfile.TemporaryDirectory(prefix="mlops-tunnel-") as folder:
+    # A socket's path may have 107 bytes, and a project's folder may have more, as may the one that TMPDIR names.
+    with tempfile.TemporaryDirectory(prefix="mlops-tunnel-", dir="/tmp") as folder:
         made = Tunnel(Path(folder) / "socket", dict(ports or {}))
 
         class Handler(socketserver.BaseRequestHandler):

@@ -26,7 +26,7 @@ def test_steps_of_a_group_run_at_a_time_and_the_others_are_shown_at_the_end(
 ) -> None:
     meet = "import pathlib, time\nopen({mine!r}, 'w')\nwhile not pathlib.Path({other!r}).exists(): time.sleep(0.01)\n"
     shown = python("shown", meet.format(mine="a", other="b") + "time.sleep(0.3); print('shown', flush=True)")
-    kept = python("kept", meet.format(mine="b", other="a") + "import os; print('kept', os.nice(0)); 1 / 0")
+    kept = python("kept", meet.format(mine="b", other="a") + "import os; print('kept', os.nice(0), flush=True); 1 / 0")
     assert run_steps([(shown, kept)], tmp_path) == {"shown": 0, "kept": 1}
     printed, told = capfd.readouterr()
     lines = printed.splitlines()
