@@ -18,9 +18,7 @@ from components.inference import Inference, InferenceArgs, secret_file
 from components.inference.documents import ControlPlace, ServingPlace, control_document, serving_document
 from components.inference.gateway import PROXIES, Callers, Gateway, GatewayArgs
 from components.inference.ray_service import (
-    DASHBOARD,
     LABELS,
-    METRICS,
     NAME,
     NAMESPACE,
     PORT,
@@ -32,6 +30,7 @@ from components.inference.ray_service import (
     secret_path,
     specification,
 )
+from components.ray import DASHBOARD, METRICS
 from components.workload import METRICS_NAMESPACE, Peer, Resources, Workload, WorkloadArgs, egress
 
 CONTROL, CONTROL_PORT = "control", 8090

@@ -21,10 +21,9 @@ from pulumi import Input, Output
 
 from components.cluster.placement import NodePoolArgs, placed
 from components.inference import Group
+from components.ray import AGENT, DASHBOARD, ENVIRONMENT, METRICS, RAY_VERSION, head_probes, object_store, probe
 from components.workload import USER, Resources, security_context, spread
 
-RAY_VERSION = "2.60.0"
-"""Of the image; a test holds it against the lock."""
 NAMESPACE, NAME = "serving", "inference"
 LABELS: Mapping[str, str] = {"mlops/workload": NAME}
 """Labels of all its pods. Those that Kubernetes recommends are KubeRay's own."""
@@ -32,9 +31,7 @@ CONFIG = "/etc/mlops/serving.json"
 SIGNERS = "/etc/mlops/allowed_signers"
 STATE = "/var/lib/mlops"
 SECRETS = "/run/mlops/secrets"
-PORT, METRICS, PROXY_METRICS, DASHBOARD, AGENT = 8000, 8080, 9101, 8265, 52365
-OBJECT_STORE_MB = 256
-"""Shared memory of a node; predictions do not go through it."""
+PORT, PROXY_METRICS = 8000, 9101
 SIDECAR = Resources(cpus=0.25, memory_gib=0.5)
 """What the autoscaler and the actuator take each, out of what the head's pod may have."""
 _READS = ("control-replica", "features-token", "inference-token", "registry-password", "snapshot-key")
@@ -87,13 +84,9 @@ def environment() -> dict[str, str]:
     """What Ray Serve must find in the environment of every node; what each is for says `serving/actuator.py`."""
     folder = f"{STATE}/haproxy"
     return {
-        "HOME": "/tmp",  # noqa: S108 - the pod's own
-        "PYTHONPATH": "/app",
+        **ENVIRONMENT,
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
-        "RAY_AUTH_MODE": "token",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_GRAFANA_HOST": "DISABLED",
         # Workers wait this long for a head that restarts; replicas and proxies go on meanwhile.
         "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
         # Ray gives all its workers nice 15; then a replica could not tell users' work from what gives way to it.
@@ -177,18 +170,14 @@ def _head(args: RayServiceArgs) -> dict[str, Any]:
     main = Resources(cpus=args.head.cpus - 2 * SIDECAR.cpus, memory_gib=args.head.memory_gib - 2 * SIDECAR.memory_gib)
     # On the pod's own disk: a head that crashes goes on where it was, and Serve with it.
     extra = {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": f"{STATE}/gcs"}
-    ray = _container(
+    ray = head_probes() | _container(
         args,
         "ray-head",
         main,
         extra,
-        # Nothing serves on the head, but KubeRay makes the Service of the workers out of its port of this name.
+# Nothing serves on the head, but KubeRay makes the Service of the workers out of its port of this name.
         ports={"gcs": 6379, "dashboard": DASHBOARD, "client": 10001, "metrics": METRICS, "serve": PORT},
-    ) | {
-        "startupProbe": _probe("/api/gcs_healthz", DASHBOARD, period=5, failures=60),
-        "readinessProbe": _probe("/api/gcs_healthz", DASHBOARD, period=5, failures=3),
-        "livenessProbe": _probe("/api/gcs_healthz", DASHBOARD, period=10, failures=12),
-    }
+    )
     actuator = _container(args, "actuator", SIDECAR, {}, ports={}) | {
         "command": ["python", "-m", "serving.actuator", "--config", CONFIG],
     }
@@ -203,7 +192,7 @@ def _head(args: RayServiceArgs) -> dict[str, Any]:
             # It schedules and does no work: a replica that eats its memory would take the whole cluster along.
             "num-cpus": "0",
             "dashboard-host": "0.0.0.0",  # noqa: S104 - of the pod
-            "object-store-memory": str(OBJECT_STORE_MB * 1024 * 1024),
+            **object_store(),
         },
         "template": template,
     }
@@ -217,10 +206,10 @@ def _workers(args: RayServiceArgs, group: WorkerGroup) -> dict[str, Any]:
         {},
         ports={"metrics": METRICS, "http": PORT, "proxy-metrics": PROXY_METRICS},
     ) | {
-        "startupProbe": _probe("/api/local_raylet_healthz", AGENT, period=5, failures=60),
+        "startupProbe": probe("/api/local_raylet_healthz", AGENT, period=5, failures=60),
         # A worker without a proxy gets no request.
-        "readinessProbe": _probe("/-/healthz", PORT, period=5, failures=3),
-        "livenessProbe": _probe("/api/local_raylet_healthz", AGENT, period=10, failures=12),
+        "readinessProbe": probe("/-/healthz", PORT, period=5, failures=3),
+        "livenessProbe": probe("/api/local_raylet_healthz", AGENT, period=10, failures=12),
         # Requests that came before the pod left the list of endpoints are answered.
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", "15"]}}},
     }
@@ -234,18 +223,9 @@ def _workers(args: RayServiceArgs, group: WorkerGroup) -> dict[str, Any]:
         "maxReplicas": group.max,
         "rayStartParams": {
             "num-cpus": str(math.floor(group.size.cpus)),
-            "object-store-memory": str(OBJECT_STORE_MB * 1024 * 1024),
+            **object_store(),
         },
         "template": template,
-    }
-
-
-def _probe(path: str, port: int, *, period: int, failures: int) -> dict[str, Any]:
-    return {
-        "httpGet": {"path": path, "port": port},
-        "periodSeconds": period,
-        "timeoutSeconds": 4,
-        "failureThreshold": failures,
     }
 
 

@@ -11,8 +11,9 @@ from components.cluster.placement import NodePoolArgs
 from components.inference import Batching, Capture, FeatureAccess, Limits, RegistryAccess, groups, secret_file
 from components.inference.gateway import Callers
 from components.inference.kubernetes import KubernetesInference, KubernetesInferenceArgs, ServingSection
-from components.inference.ray_service import RAY_VERSION, WorkerGroup, secret_path, serve_config
+from components.inference.ray_service import WorkerGroup, secret_path, serve_config
 from components.models import Model, Replicas
+from components.ray import RAY_VERSION
 from components.testing import Recording, Registration
 from components.workload import Resources
 from policies.scheduling.nodes import DAEMONS, Capacity
