@@ -22,6 +22,7 @@ from components.network.aws import AwsNetwork
 from components.pipelines import StandingPipelines
 from components.pipelines.aws import SageMakerPipelines, SageMakerPipelinesArgs
 from components.pipelines.definitions import RegistryWay
+from components.pipelines.kubernetes import KubernetesPipelines, KubernetesPipelinesArgs
 from components.pipelines.trainer_key import TrainerKey, TrainerKeyArgs, signing_environment
 from components.registry import kubernetes as registry
 from components.registry.images import reference
@@ -106,11 +107,22 @@ def compose_training(
         within,
     )
     TrainerKey("signing-key", TrainerKeyArgs(cloud=args.cloud, key=args.key.arn("secrets")), within)
-    if args.section.digest is None or args.section.runner == "ray":
-        # Ray jobs are not made yet, and `infra.arguments_aws.require_made` refuses what would ask for them.
+    if args.section.digest is None:
         return {}
-    made = _sagemaker(args, args.section.digest, data, within, on_cluster)
-    return {"pipelines": {"url": "", "runner": args.section.runner, "runs": made.runs}}
+    if args.section.runner == "sagemaker":
+        made = _sagemaker(args, args.section.digest, data, within, on_cluster)
+        return {"pipelines": {"url": "", "runner": args.section.runner, "runs": made.runs}}
+    made = _ray(args, args.section.digest, data, on_cluster)
+    return {
+        "pipelines": {
+            "url": args.cluster.endpoint,
+            "runner": args.section.runner,
+            "runs": made.runs,
+            "cluster": args.cluster.cluster_name,
+            "region": args.cloud.region,
+            "authority": args.cluster.authority,
+        }
+    }
 
 
 def _sagemaker(
@@ -149,4 +161,31 @@ def _sagemaker(
             signing=signing_environment(cloud, section.environment, section.trust_root),
         ),
         pulumi.ResourceOptions.merge(within, pulumi.ResourceOptions(depends_on=ready)),
+    )
+
+
+def _ray(args: TrainingArgs, digest: str, data: Bucket, on_cluster: pulumi.ResourceOptions) -> StandingPipelines:
+    """Ray jobs on the cluster."""
+    cloud, section = args.cloud, args.section
+    assert section.pool is not None  # the settings ask for it with this runner
+    # Credentials are given to a pod when it is admitted: not before its service account has its role.
+    ready = [data, args.data.stores, *args.identities.ready("jobs")]
+    return KubernetesPipelines(
+        "pipelines",
+        KubernetesPipelinesArgs(
+            cloud=cloud,
+            models=section.models,
+            image=reference(cloud, "training", digest),
+            size=section.size,
+            pool=section.pool,
+            max_hours=section.max_hours,
+            store=f"s3://{cloud.names.bucket(DATA)}/{RUNS}",
+            tracking=args.data.registry.url,
+            username=section.username,
+            environment={
+                **store_environment(cloud, section.feature_kind),
+                **signing_environment(cloud, section.environment, section.trust_root),
+            },
+        ),
+        pulumi.ResourceOptions.merge(on_cluster, pulumi.ResourceOptions(depends_on=ready)),
     )

@@ -40,8 +40,8 @@ def aws_target(settings: Settings, aws: Aws, *, project: Path, stack: str) -> Aw
     Raises:
         SettingsError: a workload fits on none of the pools, or the settings ask for what is not made on AWS yet.
     """
-    require_made(settings, aws, stack)
-    require_schedulable(aws, stack)
+    require_made(settings, stack)
+    require_schedulable(aws, stack, len(settings.models))
     governance = aws.governance
     cloud = cloud_of(settings, aws, project=project, stack=stack)
     return AwsTarget(
@@ -71,7 +71,7 @@ def aws_target(settings: Settings, aws: Aws, *, project: Path, stack: str) -> Aw
     )
 
 
-def require_made(settings: Settings, aws: Aws, stack: str) -> None:
+def require_made(settings: Settings, stack: str) -> None:
     """Refuse what a stack may say but nothing makes on AWS yet, rather than leave it out unseen.
 
     Raises:
@@ -92,11 +92,6 @@ def require_made(settings: Settings, aws: Aws, stack: str) -> None:
         if model.shadows:
             reason = f"shadows are stated by the stack of releases, the one with `foundation: {stack}`"
             problems.append(Problem(f"models.{name}.shadows", reason, file))
-        if model.schedule is not None and aws.pipelines.runner == "ray":
-            reason = (
-                "Ray jobs are not made on AWS yet: leave the schedule out, or state `aws.pipelines.runner: sagemaker`"
-            )
-            problems.append(Problem(f"models.{name}.schedule", reason, file, model.schedule))
     if problems:
         raise SettingsError(problems)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from components.cluster.placement import POOL_LABEL, SYSTEM_POOL, SYSTEM_TAINT, NodePoolArgs
 from components.cluster.quotas import Quota, quotas
 from components.feature_store import kubernetes as feature_store
+from components.pipelines import ray_job
 from components.registry import kubernetes as registry
 from components.sizes import OPERATOR, PROMETHEUS
 from components.workload import Resources
@@ -35,17 +36,18 @@ def namespace_quotas(aws: Aws) -> dict[str, Quota]:
     return quotas(node_pools(aws), serving=serving, training=frozenset(training))
 
 
-def require_schedulable(aws: Aws, stack: str) -> None:
+def require_schedulable(aws: Aws, stack: str, models: int = 1) -> None:
     """Refuse settings whose workloads fit on no pool, or exceed the quota of their namespace.
 
     Args:
         aws: the settings.
         stack: name of the stack, for the message.
+        models: how many models there are.
 
     Raises:
         SettingsError: with every workload that does not fit, and why on each pool.
     """
-    refusals = check(environment(aws), list(workloads(aws)))
+    refusals = check(environment(aws), list(workloads(aws, models)))
     if refusals:
         raise SettingsError(
             Problem(path="aws.kubernetes.pools", reason=str(refusal), file=f"stacks/Pulumi.{stack}.yaml")
@@ -65,11 +67,15 @@ def environment(aws: Aws) -> Environment:
     )
 
 
-def workloads(aws: Aws) -> Iterator[Workload]:
+def workloads(aws: Aws, models: int = 1) -> Iterator[Workload]:
     """Pods of every kind that the environment runs, as many as there are at most.
 
     An upgrade of serving runs a second cluster beside the first: another head, and the share of the workers that one
-    step moves.
+    step moves. All models may be trained at the same time, each once.
+
+    Args:
+        aws: the settings.
+        models: how many models there are.
     """
     pools = {pool.name: pool for pool in node_pools(aws)}
     yield Workload(
@@ -87,7 +93,12 @@ def workloads(aws: Aws) -> Iterator[Workload]:
         at_most = math.ceil(workers.max * (1 + inference.upgrade_step / 100))
         yield _in_pool(f"ray-worker {name}", "serving", workers, at_most, pools[workers.pool])
     if aws.pipelines.runner == "ray" and aws.pipelines.pool is not None:
-        yield _in_pool("ray-training", "training", aws.pipelines.size, 1, pools[aws.pipelines.pool])
+        yield _in_pool("ray-training", ray_job.NAMESPACE, aws.pipelines.size, models, pools[aws.pipelines.pool])
+        beside = {"training-submitter": ray_job.SUBMITTER_SIZE, "training-launcher": ray_job.LAUNCHER_SIZE}
+        for name, asked in beside.items():
+            yield Workload(
+                name=name, namespace=ray_job.NAMESPACE, size=_size(asked), replicas=models, survives_spot=False
+            )
     servers: Sequence[tuple[str, str, Capacity, int]] = (
         (registry.SERVER, registry.NAMESPACE, _size(registry.SIZE), aws.registry.replicas),
         (feature_store.SERVER, feature_store.NAMESPACE, _size(feature_store.SIZE), aws.feature_store.replicas),

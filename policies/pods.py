@@ -28,6 +28,9 @@ _RAY_CLUSTERS: Final[Mapping[str, Path]] = {
     "kubernetes:ray.io/v1:RayService": ("spec", "rayClusterConfig"),
     "kubernetes:ray.io/v1:RayJob": ("spec", "rayClusterSpec"),
 }
+RAY_JOB: Final = "kubernetes:ray.io/v1:RayJob"
+CRON_JOB: Final = "kubernetes:batch/v1:CronJob"
+_SUBMITTER: Final = "submitterPodTemplate"
 WORKLOADS: Final = (*_TEMPLATES, *_RAY_CLUSTERS)
 """Types of resources that run pods."""
 SERVES: Final = ("kubernetes:apps/v1:Deployment", "kubernetes:apps/v1:StatefulSet", "kubernetes:apps/v1:ReplicaSet")
@@ -72,7 +75,7 @@ class Pods:
     Attributes:
         owner: the resource that makes them.
         path: where their template stands in it; its own `metadata` and `spec` are below.
-        group: of a Ray cluster `head` or the name of the worker group, else empty.
+        group: of a Ray cluster `head` or the name of the worker group, else empty, as for those that submit a RayJob.
     """
 
     owner: Resource
@@ -148,6 +151,8 @@ def pods_of(resource: Resource) -> Iterator[Pods]:
             path = (*cluster, "workerGroupSpecs", index)
             name = resource.value(*path, "groupName", default=f"workers {index}")
             yield Pods(owner=resource, path=(*path, "template"), group=str(name))
+        if resource.type == RAY_JOB and resource.peek("spec", _SUBMITTER) is not MISSING:
+            yield Pods(owner=resource, path=("spec", _SUBMITTER))
 
 
 def all_pods(plan: Plan) -> Iterator[Pods]:

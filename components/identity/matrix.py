@@ -178,6 +178,7 @@ MATRIX: tuple[Identity, ...] = (
             Grant(kind="table", name="features", access="write"),
             Grant(kind="feature-group", name="features", access="write"),
             Grant(kind="bucket", name="captures", access="read"),
+            *_read("secret", "signing-key"),
         ),
     ),
     Identity(

@@ -175,7 +175,7 @@ def _head(args: RayServiceArgs) -> dict[str, Any]:
         "ray-head",
         main,
         extra,
-# Nothing serves on the head, but KubeRay makes the Service of the workers out of its port of this name.
+        # Nothing serves on the head, but KubeRay makes the Service of the workers out of its port of this name.
         ports={"gcs": 6379, "dashboard": DASHBOARD, "client": 10001, "metrics": METRICS, "serve": PORT},
     )
     actuator = _container(args, "actuator", SIDECAR, {}, ports={}) | {

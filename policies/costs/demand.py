@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from policies.costs.services import gib
 from policies.plan import Plan, Secret, Unknown
-from policies.pods import WORKLOADS, Pods, pods_of
+from policies.pods import CRON_JOB, RAY_JOB, WORKLOADS, Pods, pods_of
 from policies.scheduling.nodes import Capacity
 
 SYSTEM: Final = "CriticalAddonsOnly"
@@ -58,6 +58,9 @@ def replicas(pods: Pods) -> int:
         UndeterminedError: it is not known.
     """
     owner = pods.owner
+    # What they start, and when, is no matter of the plan: the usage says how many runs of training there are.
+    if owner.type == CRON_JOB or (owner.type == RAY_JOB and owner.value("spec", "suspend", default=False)):
+        return 0
     if not pods.group:
         return int(owner.value("spec", "replicas", default=1))
     if pods.group == "head":

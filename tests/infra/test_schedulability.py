@@ -94,6 +94,14 @@ def test_serving_beside_the_pools_that_must_not_lose_nodes_needs_one_that_does_n
     assert "platform: it is tainted with mlops/spot, which is not tolerated" in said
 
 
+def test_training_of_all_models_at_once_has_to_fit_its_pool(stated: dict[str, Any]) -> None:
+    aws = Aws.model_validate(stated)
+    require_schedulable(aws, "dev", models=2)
+
+    with pytest.raises(SettingsError, match=r"training: up to 17 of 2 CPU, 8.0 GiB exceed the limit of 32 CPU"):
+        require_schedulable(aws, "dev", models=17)
+
+
 def test_taints_of_gpu_pools_are_those_that_the_check_knows() -> None:
     from components.cluster.placement import NodePoolArgs
 

@@ -165,30 +165,29 @@ def test_another_stack_that_cannot_be_read_is_no_problem_of_this_one(tmp_path: P
         ("layers", ["foundation", "releases"], "layers"),
         ("models.loan", {**MODEL, "version": "2"}, "models.loan.version"),
         ("models.loan", {**MODEL, "shadows": [{"version": "2"}]}, "models.loan.shadows"),
-        ("models.loan", {**MODEL, "schedule": "0 3 * * 1"}, "models.loan.schedule"),
     ],
 )
 def test_what_nothing_makes_on_aws_yet_is_refused_and_not_left_out(path: str, value: Any, key: str) -> None:
     settings = read(changed(path, value))
-    assert settings.aws is not None
 
     with pytest.raises(SettingsError) as caught:
-        require_made(settings, settings.aws, "test")
+        require_made(settings, "test")
 
     assert [problem.path for problem in caught.value.problems] == [key]
 
 
-def test_a_model_may_have_a_schedule_where_sagemaker_trains() -> None:
-    values = changed("aws.pipelines.runner", "sagemaker")
+@pytest.mark.parametrize(("runner", "image"), [("ray", "training"), ("sagemaker", "sagemaker")])
+def test_a_model_may_have_a_schedule_with_either_runner(runner: str, image: str) -> None:
+    values = changed("aws.pipelines.runner", runner)
     values["aws"]["images"]["sagemaker"] = "sha256:" + "c" * 64
     values["models"] = {"loan": {**MODEL, "schedule": "0 3 * * 1", "params": {"trees": 5}, "seed": 3}}
     settings = read(values)
     assert settings.aws is not None
 
-    require_made(settings, settings.aws, "test")
+    require_made(settings, "test")
     section = pipelines_section(settings, settings.aws)
 
-    assert (section.runner, section.digest) == ("sagemaker", "sha256:" + "c" * 64)
+    assert (section.runner, section.digest) == (runner, values["aws"]["images"][image])
     [model] = section.models
     assert (model.schedule, model.params, model.seed) == ("0 3 * * 1", {"trees": 5}, 3)
 
@@ -196,6 +195,5 @@ def test_a_model_may_have_a_schedule_where_sagemaker_trains() -> None:
 @pytest.mark.parametrize("stack", STACKS)
 def test_shipped_stacks_ask_for_nothing_that_is_not_made(stack: str) -> None:
     settings = load_stack_file(PROJECT / "stacks" / f"Pulumi.{stack}.yaml")
-    assert settings.aws is not None
 
-    require_made(settings, settings.aws, stack)
+    require_made(settings, stack)

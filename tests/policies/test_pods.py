@@ -39,6 +39,13 @@ def test_each_group_of_a_ray_cluster_is_pods_of_its_own() -> None:
     assert found[1].where() == "spec.rayClusterConfig.workerGroupSpecs[0].template.spec"
 
 
+def test_those_that_submit_a_ray_job_are_its_pods_as_well() -> None:
+    spec = {"rayClusterSpec": {"headGroupSpec": {"template": POD}}, "submitterPodTemplate": POD}
+    found = list(pods_of(resource("kubernetes:ray.io/v1:RayJob", "train", spec=spec)))
+    assert [one.title for one in found] == ["train head", "train"]
+    assert found[1].where() == "spec.submitterPodTemplate.spec"
+
+
 def test_groups_and_containers_that_are_not_known_are_undetermined() -> None:
     with pytest.raises(UndeterminedError):
         list(pods_of(ray(unknown())))

@@ -113,6 +113,8 @@ def pod_templates(target_kind: str, body: Object) -> Iterator[tuple[str, Object]
             yield f"{where}.headGroupSpec.template", (cluster.get("headGroupSpec") or {}).get("template") or {}
             for index, group in enumerate(cluster.get("workerGroupSpecs") or []):
                 yield f"{where}.workerGroupSpecs[{index}].template", group.get("template") or {}
+            if spec.get("submitterPodTemplate"):
+                yield "spec.submitterPodTemplate", spec["submitterPodTemplate"]
 
 
 def refused_pods(client: Client, target_kind: str, body: Object, namespace: str) -> list[str]:

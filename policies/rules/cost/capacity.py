@@ -134,7 +134,7 @@ def _maxima(resource: Resource) -> Iterator[str]:
         yield "maxCapacity"
     else:
         for pods in pods_of(resource):
-            if pods.group != "head":
+            if pods.group not in ("", "head"):
                 yield ".".join(map(str, (*pods.path[:-1], "maxReplicas")))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from policies.plan import Plan, Resource
-from policies.pods import Pods, all_pods
+from policies.pods import RAY_JOB, Pods, all_pods
 from policies.scheduling.nodes import Capacity, instances
 from policies.scheduling.preflight import GPU_TAINT, Pool, Workload
 from policies.scheduling.quantities import mib, quantity
@@ -64,7 +64,7 @@ def workloads_of(plan: Plan) -> Iterator[tuple[Resource, Workload]]:
                 selector=_selector(pods),
                 tolerations=_tolerations(plan, pods),
                 zones=frozenset(_wanted(pods, _ZONE)),
-                survives_spot=pods.group not in ("", "head") or pods.owner.type.startswith("kubernetes:batch/"),
+                survives_spot=_survives_spot(pods),
                 architecture=_ARCHITECTURES.get(next(iter(_wanted(pods, _ARCH)), "amd64"), "x86_64"),
             ),
         )
@@ -177,6 +177,13 @@ def _asked(resources: Mapping[str, Any]) -> Capacity:
         memory_mib=mib(asked.get("memory", 0)),
         gpus=int(quantity(asked.get(_GPU, 0))),
     )
+
+
+def _survives_spot(pods: Pods) -> bool:
+    """Return whether pods may lose their node: workers, jobs, and the head of a RayJob that is run again."""
+    if pods.group == "head":
+        return pods.owner.type == RAY_JOB and int(pods.owner.value("spec", "backoffLimit", default=0)) > 0
+    return bool(pods.group) or pods.owner.type.startswith("kubernetes:batch/")
 
 
 def _most(pods: Pods) -> int:

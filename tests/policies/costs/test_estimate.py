@@ -108,6 +108,20 @@ def test_spot_pool_is_at_worst_at_the_on_demand_price_and_expected_at_that_of_sp
     assert nodes.worst == pytest.approx(Decimal(32) / 4 * Decimal("0.2415") * 730)
 
 
+def test_what_only_starts_when_asked_keeps_no_node() -> None:
+    template = {"spec": {"containers": [{"name": "ray", "resources": {"requests": {"cpu": "2", "memory": "8Gi"}}}]}}
+    idle = resource(
+        "kubernetes:ray.io/v1:RayJob",
+        "train",
+        spec={"suspend": True, "rayClusterSpec": {"headGroupSpec": {"template": template}}},
+    )
+    clock = resource("kubernetes:batch/v1:CronJob", "train", spec={"jobTemplate": {"spec": {"template": template}}})
+
+    assert of(pool(), node_class(), idle, clock).total.expected == of(pool(), node_class()).total.expected
+    running = resource(idle.type, "run", spec={**idle.inputs["spec"], "suspend": False})
+    assert of(pool(), node_class(), running).total.expected > of(pool(), node_class()).total.expected
+
+
 def test_pool_without_limits_has_no_bound_and_is_unpriced() -> None:
     bare = pool()
     spec = {name: value for name, value in bare.inputs["spec"].items() if name != "limits"}

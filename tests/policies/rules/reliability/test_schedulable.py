@@ -90,6 +90,21 @@ def test_a_pool_holds_what_runs_at_most_an_update_included() -> None:
     admit(schedulable, pool(), deployment(six, 8, spec={"strategy": {"type": "Recreate"}}))
 
 
+def run_again(times: Any, **head: Any) -> Resource:
+    template = {"spec": {"containers": [{"name": "ray", "resources": ASKS}], **head}}
+    spec = {"backoffLimit": times, "rayClusterSpec": {"headGroupSpec": {"template": template}}}
+    return resource("kubernetes:ray.io/v1:RayJob", "train", {"metadata": {"namespace": "training"}, "spec": spec})
+
+
+def test_a_head_may_lose_its_node_where_its_job_is_run_again() -> None:
+    spot = pool("spot", taints=["mlops/spot"], **SPOT)
+    tolerates = {"tolerations": [{"key": "mlops/spot", "operator": "Exists"}]}
+    admit(schedulable, spot, run_again(1, **tolerates))
+    deny(schedulable, spot, run_again(0, **tolerates), says="it is a Spot pool, and this must not lose its node")
+    deny(schedulable, spot, run_again(1), says="it is tainted with mlops/spot")
+    undetermined(schedulable, spot, run_again(unknown(), **tolerates))
+
+
 def test_a_ray_service_has_two_heads_and_more_workers_while_it_is_upgraded() -> None:
     step = {"type": "NewClusterWithIncrementalUpgrade", "clusterUpgradeOptions": {"stepSizePercent": 10}}
     admit(schedulable, pool(), ray(8))
