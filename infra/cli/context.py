@@ -73,14 +73,14 @@ class Context:
         return httpx.Client(base_url=endpoint["url"], headers=headers, auth=auth, timeout=timeout)
 
     def _proxied(self, endpoint: dict[str, Any], timeout: float) -> httpx.Client:
-        """A client for what is inside a cluster, through the proxy of its API server."""
+        """A client for a cluster's API server, or, with a token, for what is behind a proxy of it."""
         from infra.provider import cluster_access
         from infra.provider.resource import ResourceError
 
         try:
             return httpx.Client(
                 base_url=endpoint["url"],
-                headers=cluster_access.headers(endpoint, str(endpoint["token"])),
+                headers=cluster_access.headers(endpoint, endpoint.get("token")),
                 verify=cluster_access.context(endpoint),
                 timeout=timeout,
                 trust_env=False,

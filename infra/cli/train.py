@@ -10,6 +10,7 @@ import typer
 
 from components.pipelines.local import signing_environment
 from components.site import Site
+from infra.cli import train_remote
 from infra.cli.context import DEFAULT_STACK, PROJECT, Context
 from infra.cli.output import CommandFailed, print_json, say
 from infra.provider.codec import plain
@@ -34,11 +35,15 @@ def train(
     """Train a model on the stack's cluster: ingest, features, fit, evaluate, register. Releases nothing.
 
     The version is served when a stack names it, or, where the stack says `latest`, never by this command alone.
+    In an account it starts a run on the stack's cluster and returns; seed and hyperparameters are those of the stack.
     """
     context = Context(stack)
     known = context.settings.models
     if model not in known:
         raise CommandFailed(f"stack {stack} has no model {model!r}; it has {', '.join(sorted(known))}", exit_code=2)
+    if context.settings.aws is not None:
+        _start(context, model, seed, param or [], as_json=as_json)
+        return
     result = _run(context, _inputs(context, model, seed, param or []))
     if as_json:
         print_json(result)
@@ -48,6 +53,22 @@ def train(
     if not result["passed"]:
         reasons = result.get("evaluation", {}).get("reasons") or ["see its evaluation report in MLflow"]
         raise CommandFailed(f"{model} version {result['version']} did not pass: {'; '.join(map(str, reasons))}")
+
+
+def _start(context: Context, model: str, seed: int | None, params: list[str], *, as_json: bool) -> None:
+    if seed is not None or params:
+        raise CommandFailed(
+            f"--seed and --param are for stacks on this machine: on AWS state models.{model}.seed and params in "
+            f"stacks/Pulumi.{context.stack}.yaml, and `./mlops up {context.stack}`",
+            exit_code=2,
+        )
+    started = train_remote.start(context, model)
+    if as_json:
+        print_json(started)
+        return
+    typer.echo(f"started {started['job']}")
+    for command in started["follow"]:
+        typer.echo(f"  {command}")
 
 
 def _inputs(context: Context, model: str, seed: int | None, params: list[str]) -> dict[str, Any]:

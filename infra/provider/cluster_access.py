@@ -28,20 +28,18 @@ _tokens: dict[tuple[str, str], tuple[float, str]] = {}
 _lock = threading.Lock()
 
 
-def headers(proxy: Mapping[str, Any], token: str) -> dict[str, str]:
-    """Return the headers of a request through a proxy.
+def headers(proxy: Mapping[str, Any], token: str | None) -> dict[str, str]:
+    """Return the headers of a request to an API server, or through a proxy of it.
 
     Args:
         proxy: `cluster` and `region` of a cluster on EKS.
-        token: the token that the server behind it asks for.
+        token: the token that the server behind the proxy asks for; None for the API server itself.
 
     Raises:
         ResourceError: there are no credentials of AWS to sign with.
     """
-    return {
-        "authorization": f"Bearer {cluster_token(str(proxy['cluster']), str(proxy['region']))}",
-        INNER_HEADER: f"Bearer {token}",
-    }
+    own = {"authorization": f"Bearer {cluster_token(str(proxy['cluster']), str(proxy['region']))}"}
+    return own if token is None else {**own, INNER_HEADER: f"Bearer {token}"}
 
 
 def context(proxy: Mapping[str, Any]) -> ssl.SSLContext:
