@@ -287,10 +287,11 @@ class AwsPipelines(Section):
     instance_type: Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")] = "ml.m7i.large"
     """Size of a SageMaker training step."""
     size: Size = Size(cpus=2, memoryGib=8)
+    """What a Ray job may have; Ray itself takes about 1 GiB of it."""
     pool: Annotated[str, Field(pattern=_LABEL)] | None = None
     """Pool of the Ray jobs; required with `runner: ray`."""
     max_hours: Annotated[float, Field(gt=0, le=120)] = 4
-    """A run is stopped after this long, hours."""
+    """A step of SageMaker, or an attempt of a Ray job, is stopped after this long, hours."""
 
 
 class AwsMonitoring(Section):
