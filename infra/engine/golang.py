@@ -129,13 +129,14 @@ def build(source: GoSource, target: Path, cache: Cache, progress: Progress, envi
     def say(message: str) -> None:
         progress(f"{source.name}: {message} ({elapsed(time.monotonic() - began)})")
 
-    go = command(source.go_version, cache, progress, environ)
+    cache.build.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(cache.build).free
     if free < _NEEDED_BYTES and not (cache.build / "gocache").exists():
         raise ToolError(
             f"building needs {_NEEDED_BYTES / 1e9:.0f} GB of free disk space under {cache.build}, "
             f"there are {free / 1e9:.1f} GB"
         )
+    go = command(source.go_version, cache, progress, environ)
     environment = variables(cache, go, environ)
     say(f"building {show(source.version)} from Go modules, which takes some minutes; getting the sources")
     listing = [str(go), "list", "-deps", *source.packages]

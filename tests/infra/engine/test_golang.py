@@ -61,6 +61,7 @@ def test_failed_build_says_why(
         golang.build(source, tmp_path, cache, said.append, environ)
 
 
+@pytest.mark.slow  # where there is no Go on PATH, its package is fetched
 def test_module_that_is_not_in_go_sum_is_refused(
     source: GoSource, cache: Cache, environ: dict[str, str], tmp_path: Path, said: list[str]
 ) -> None:
@@ -76,5 +77,6 @@ def test_build_is_not_begun_when_the_disk_is_too_small(
     source: GoSource, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(golang, "_NEEDED_BYTES", 1 << 60)
+    monkeypatch.setattr(golang, "command", None)  # nor is Go fetched for it
     with pytest.raises(ToolError, match="free disk space"):
         golang.build(source, tmp_path, Cache({"XDG_CACHE_HOME": str(tmp_path)}), lambda _: None, environ)
