@@ -6,6 +6,10 @@ A version in the path is never divided, so that the same requests to `/v2/models
 turns, and the median of the rounds' ratios counts. With a share of 0 the same rounds compare two paths to the same
 thing: that is the noise of the method.
 
+Who steers a rollout (controller, actuator, reports of the replica) works beside both paths. So the same requests are
+sent before the rollout has begun and after it was taken back as well, some rounds each; that ratio holds everything,
+but a machine that drifts meanwhile is in it too.
+
 What the machinery costs while no rollout runs can't be taken out of a running platform. It is measured in this process
 with the ingress and the model's own file, beside the same ingress without what rollouts need of it: the question
 whether the model's traffic is divided, and the counts that the controller reads. Processor time counts there, without
@@ -22,11 +26,12 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.load import Target, closed_loop, json_body
+from benchmarks.load import Measurement, Target, closed_loop, json_body
 from benchmarks.rollback import withdraw
 from benchmarks.serving import find_subject, say
 from components.models import SHARED_GROUP
@@ -35,6 +40,7 @@ from infra.cli.control import Control
 from infra.demo import trial, users
 from infra.demo.versions import MODEL, Versions
 from infra.provider.release_controller import ENDED
+from policies.releases.manifest import Manifest
 from serving.asgi import Message
 from serving.auth import Bearer
 from serving.batching import Limits
@@ -56,6 +62,10 @@ HELD: dict[str, Any] = {
     "limits": {"latencyRatio": 100, "toleratedRate": 0.9, "failureRate": 0.95},
 }
 _UP_SECONDS = 120.0
+_GONE_SECONDS = 8.0
+"""Seconds in which a candidate that is not wanted any more ends: its replica may take 5 for what is under way."""
+_ALONE = 3
+"""Rounds before the rollout, and as many after it."""
 
 
 def main() -> None:
@@ -70,8 +80,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     subject = find_subject(options.stack, options.model)
-    with running(options.stack, options.share) as (divided, whole):
-        compared = compare(divided, whole, options.seconds, options.rounds, options.concurrency)
+    load = Load(options.seconds, options.concurrency)
+    with beside(options.stack, options.share) as bench:
+        alone = [load.rate(bench.whole) for _ in range(_ALONE)]
+        bench.begin()
+        compared = compare(bench.divided, bench.whole, load, options.rounds)
+        bench.end()
+        alone += [load.rate(bench.whole) for _ in range(_ALONE)]
+    compared["alonePerSecond"] = round(statistics.median(alone))
+    compared["ratioToAlone"] = round(compared["dividedPerSecond"] / statistics.median(alone), 3)
     result = {
         "running": compared | {"share": options.share},
         "idle": idle(subject.model_file.parent, subject.request, 5_000, 2 * options.rounds),
@@ -79,9 +96,69 @@ def main() -> None:
     print(json.dumps(result, indent=2) if options.json else report(result))
 
 
+@dataclass(frozen=True)
+class Load:
+    """How a path is measured: for so many seconds, on so many connections that are never idle."""
+
+    seconds: float
+    connections: int
+
+    def run(self, target: Target) -> Measurement:
+        """Send."""
+        return closed_loop(target, concurrency=self.connections, seconds=self.seconds)
+
+    def rate(self, target: Target) -> float:
+        """Answers per second.
+
+        Raises:
+            SystemExit: a request failed.
+        """
+        run = self.run(target)
+        if run.failed or not run.latencies:
+            raise SystemExit(f"{target.path}: {run.failed} failed, {len(run.latencies)} answered")
+        return run.per_second
+
+
+@dataclass
+class Bench:
+    """A model that is served, and a version of it that can be rolled out as a canary and taken back."""
+
+    control: Control
+    candidate: Manifest
+    share: float
+    divided: Target
+    whole: Target
+
+    def begin(self) -> None:
+        """Have a canary, held at its first step."""
+        strategy = HELD | {"steps": [{"weight": self.share, "minutes": 60}]}
+        trial.ask(self.control, self.candidate, SHARED_GROUP, strategy)
+        self._wait("analysing")
+        time.sleep(1)  # replicas hear of it
+
+    def end(self) -> None:
+        """Take it back, and wait until its process has gone."""
+        seen = self.control.model(MODEL)["rollout"]
+        say(f"  the canary is {seen['phase']}: {json.dumps(seen['counts']['candidate'])}")
+        if seen["state"] in ENDED:
+            raise SystemExit(f"the canary ended while it was measured: {seen['reason']}")
+        self.control.ask("POST", f"/v1/models/{MODEL}/rollout/abort", {"reason": "measured"}, by="benchmark")
+        until = time.monotonic() + _UP_SECONDS
+        while self.control.model(MODEL)["rollout"]["state"] not in ENDED and time.monotonic() < until:
+            time.sleep(0.2)
+        time.sleep(_GONE_SECONDS)
+
+    def _wait(self, phase: str) -> None:
+        until = time.monotonic() + _UP_SECONDS
+        while (seen := self.control.model(MODEL)["rollout"])["phase"] != phase:
+            if time.monotonic() > until or seen["state"] in ENDED:
+                raise SystemExit(f"the canary did not come up: {seen['phase']}: {seen['reason']}")
+            time.sleep(0.2)
+
+
 @contextmanager
-def running(stack: str, share: float) -> Iterator[tuple[Target, Target]]:
-    """Have a canary, held at its first step; gives the path that is divided and the one that is not."""
+def beside(stack: str, share: float) -> Iterator[Bench]:
+    """Serve a model of its own on a running stack, with a second version to roll out, and remove both at the end."""
     context = Context(stack)
     versions = Versions(context)
     with Control(context) as control:
@@ -89,35 +166,22 @@ def running(stack: str, share: float) -> Iterator[tuple[Target, Target]]:
             withdraw(control)
             stable = versions.approved(versions.add("none"))
             trial.settle(control, stable, SHARED_GROUP)
-            strategy = HELD | {"steps": [{"weight": share, "minutes": 60}]}
-            trial.ask(control, versions.approved(versions.add("none")), SHARED_GROUP, strategy)
-            until = time.monotonic() + _UP_SECONDS
-            while (seen := control.model(MODEL)["rollout"])["phase"] != "analysing":
-                if time.monotonic() > until or seen["state"] in ENDED:
-                    raise SystemExit(f"the canary did not come up: {seen['phase']}: {seen['reason']}")
-                time.sleep(0.2)
             endpoint = context.endpoint("inference")
             at, body = urlsplit(endpoint["url"]), users.rows(versions.sample())[0].body
             headers = {"Authorization": f"Bearer {endpoint['token']}"}
             paths = (f"/v2/models/{MODEL}/infer", f"/v2/models/{MODEL}/versions/{stable.version}/infer")
             divided, whole = (Target(at.hostname or "", at.port or 80, path, body, headers) for path in paths)
-            time.sleep(1)  # replicas hear of it
-            yield divided, whole
-            seen = control.model(MODEL)["rollout"]
-            say(f"  the canary is {seen['phase']}: {json.dumps(seen['counts']['candidate'])}")
-            if seen["state"] in ENDED:
-                raise SystemExit(f"the canary ended while it was measured: {seen['reason']}")
+            for target in (divided, whole):
+                Load(1, 8).rate(target)  # warms up
+            yield Bench(control, versions.approved(versions.add("none")), share, divided, whole)
         finally:
             withdraw(control)
             versions.remove()
 
 
-def compare(divided: Target, whole: Target, seconds: float, rounds: int, concurrency: int) -> dict[str, Any]:
+def compare(divided: Target, whole: Target, load: Load, rounds: int) -> dict[str, Any]:
     """Measure both paths in turn, the first one changing from round to round."""
-    for target in (divided, whole):
-        warm = closed_loop(target, concurrency=8, seconds=1)
-        if warm.failed or not warm.latencies:
-            raise SystemExit(f"{target.path}: {warm.failed} failed, {len(warm.latencies)} answered")
+    Load(1, 8).rate(divided)  # warms up
     ratios: list[float] = []
     rates: dict[str, list[float]] = {"divided": [], "whole": []}
     failed = 0
@@ -125,7 +189,7 @@ def compare(divided: Target, whole: Target, seconds: float, rounds: int, concurr
         pair = [("divided", divided), ("whole", whole)]
         seen = {}
         for name, target in pair if number % 2 else reversed(pair):
-            run = closed_loop(target, concurrency=concurrency, seconds=seconds)
+            run = load.run(target)
             seen[name], failed = run.per_second, failed + run.failed
             rates[name].append(run.per_second)
         ratios.append(seen["divided"] / seen["whole"])
@@ -134,7 +198,7 @@ def compare(divided: Target, whole: Target, seconds: float, rounds: int, concurr
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),
         "rounds": rounds,
-        "connections": concurrency,
+        "connections": load.connections,
         "failed": failed,
         "dividedPerSecond": round(statistics.median(rates["divided"])),
         "wholePerSecond": round(statistics.median(rates["whole"])),
@@ -243,6 +307,7 @@ def report(result: dict[str, Any]) -> str:
         f"divided {running['dividedPerSecond']:,} requests/s, not divided {running['wholePerSecond']:,}: "
         f"ratio {running['ratio']} ({running['ratioLow']} to {running['ratioHigh']}), "
         f"target {RUNNING_TARGET} while a canary of 5 % runs (here {running['share']:g} %)\n"
+        f"before and after the rollout {running['alonePerSecond']:,} requests/s: ratio {running['ratioToAlone']}\n"
         f"no rollout: {still['microsecondsWith']} µs of processor time a request, "
         f"{still['microsecondsWithout']} without the machinery: ratio {still['ratio']}, target {IDLE_TARGET}"
     )

@@ -25,9 +25,8 @@ from serving.protocol.errors import ProtocolError
 from serving.protocol.request import Column, Decoded, Encoded
 from serving.protocol.v2 import Codec
 from serving.runtime.signature import Signature
-from serving.shadows import Arrays, Shadow, agree, pack_copy
+from serving.shadows import Arrays, Copy, Shadow, agree
 from serving.traffic import Split
-from serving.wire import WireError
 
 if TYPE_CHECKING:
     from serving.table import Served
@@ -195,9 +194,10 @@ class Traffic:
         started: float,
         headers: Iterable[tuple[bytes, bytes]],
         *,
+        size: int,
         v2: bool,
     ) -> Encoded:
-        """Answer a checked request by the arm that it falls to.
+        """Answer a checked request by the arm that it falls to; `size` is the bytes of its body.
 
         Raises:
             ProtocolError: stable could not answer either.
@@ -220,7 +220,7 @@ class Traffic:
         outputs = await self._stable(served, request, identifier, started)
         picked = self.split.pick_shadows(self._draw)
         if picked:
-            self._mirror(picked, served, request, identifier, outputs)
+            self._mirror(picked, served, request, identifier, outputs, size)
         return _encode(served.codec, request, outputs, v2=v2)
 
     async def close(self) -> None:
@@ -230,22 +230,16 @@ class Traffic:
         await asyncio.gather(*self._copies, return_exceptions=True)
 
     def _mirror(
-        self, picked: Iterable[str], served: "Served", request: Decoded, identifier: str, outputs: Arrays
+        self, picked: Iterable[str], served: "Served", request: Decoded, identifier: str, outputs: Arrays, size: int
     ) -> None:
         """Give copies of an answered request to the arms that were picked, where there is room."""
-        generation, copied = self.split.generation, b""
+        generation, copied = self.split.generation, None
         for name in picked:
             shadow = self.shadows.get(name)
             if shadow is not None:
-                if not shadow.takes(generation):
-                    continue
-                try:
-                    copied = copied or pack_copy(_columns(served, request), request.rows, identifier, outputs)
-                except WireError as error:
-                    # The user has an answer; only a model of another kind than the protocol's gets here.
-                    log.warning("model %s: no copy for shadows: %s", served.name, error)
-                    return
-                shadow.offer(copied, generation)
+                if shadow.takes(generation):
+                    copied = copied or Copy(_columns(served, request), request.rows, identifier, outputs)
+                    shadow.offer(copied, size, generation)
             elif self.remote is not None:
                 self._copy(served, self.remote, request, identifier, outputs)
 

@@ -152,7 +152,7 @@ class Ingress:
             served.batcher.slot.count("refused" if error.status < 500 else "failed")
             raise
         if served.traffic is not None:
-            return await served.traffic.answer(served, request, request_id, started, headers, v2=v2)
+            return await served.traffic.answer(served, request, request_id, started, headers, size=len(body), v2=v2)
         try:
             outputs = await served.batcher.submit(request, request_id, started)
         except ProtocolError as error:

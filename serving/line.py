@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from serving.arms import Answer
 from serving.protocol.request import Column
-from serving.shadows import Copy, unpack_copy
-from serving.wire import WireError, arrays, join, pack, split, unpack
+from serving.shadows import Copy, unpack_copies
+from serving.wire import WireError, arrays, pack, unpack
 
 log = logging.getLogger(__name__)
 
@@ -94,13 +94,13 @@ class Line:
             raise WireError("malformed message: no answer")
         return Answer(arrays(groups[0]) if groups else None, seconds, error, invalid is True)
 
-    async def observe(self, copies: Sequence[bytes]) -> Mapping[str, Any]:
-        """Let the shadow predict copies, as `shadows.pack_copy` made them.
+    async def observe(self, bundle: bytes) -> Mapping[str, Any]:
+        """Let the shadow predict copies, as `shadows.pack_copies` made them.
 
         Raises:
             LineError, WireError: there is no answer.
         """
-        fields, _ = unpack(await self._ask(_OBSERVE, join(copies)))
+        fields, _ = unpack(await self._ask(_OBSERVE, bundle))
         if "e" in fields:
             raise LineError(str(fields["e"]))
         return fields
@@ -203,7 +203,7 @@ class Listener:
         return pack(told) if answer.outputs is None else pack(told, answer.outputs)
 
     async def _observe(self, message: bytes) -> bytes:
-        return pack(await self._candidate.observe([unpack_copy(one) for one in split(message)]))
+        return pack(await self._candidate.observe(unpack_copies(message)))
 
 
 class _End(asyncio.Protocol):

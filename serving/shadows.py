@@ -1,15 +1,17 @@
 """Shadows beside stable: copies of requests that go to other versions in bundles, whose answers nobody waits for.
 
 A shadow's process compares its answers with stable's itself and says only how many differed, so that a copy costs the
-replica next to nothing: a place in a queue, and its part of one message for many. Copies are dropped, and counted as
-shed, when a shadow does not keep up or when the replica has no processor to spare (`serving.room`).
+replica next to nothing: a place in a queue, and its part of one message in which the values of all copies stand one
+after the other. Copies are dropped, and counted as shed, when a shadow does not keep up or when the replica has no
+processor to spare (`serving.room`).
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from serving.capture import OUTSIDE
 from serving.counters import ArmSlot, Counters
 from serving.protocol.request import Column
-from serving.wire import WireError, arrays, pack, unpack
+from serving.wire import WireError, arrays, join, pack, split, unpack
 
 if TYPE_CHECKING:
     from serving.arms import Answer
@@ -25,10 +27,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray[Any]]
-Copy = tuple[Mapping[str, Column], int, str, Arrays]
-"""A request as a shadow gets it: a column per input, their length, the request's id, and stable's outputs."""
 
-TOGETHER = 32
+
+class Copy(NamedTuple):
+    """A request as a shadow gets it: a column per input, their length, the request's id, and stable's outputs."""
+
+    columns: Mapping[str, Column]
+    rows: int
+    id: str
+    outputs: Arrays
+
+
+TOGETHER = 64
 """Copies in one message."""
 WAIT = 0.02
 """Seconds that a copy waits for others to go with."""
@@ -48,8 +58,8 @@ Predict = Callable[[Mapping[str, Column], int, str, int], Awaitable["Answer"]]
 class Observe(Protocol):
     """A way to a shadow."""
 
-    async def observe(self, copies: Sequence[bytes]) -> Mapping[str, Any]:
-        """Let it predict copies as `pack_copy` made them; returns what became of them, as `ArmSlot.to_json` says it."""
+    async def observe(self, bundle: bytes) -> Mapping[str, Any]:
+        """Let it predict what `pack_copies` made; returns what became of the copies, as `ArmSlot.to_json` says it."""
         ...
 
     def close(self) -> None:
@@ -75,7 +85,7 @@ class Shadow:
         """
         self._model, self.digest, self._way, self._counters = model, digest, way, counters
         self._deadline, self._room = deadline, room
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[tuple[Copy, int]] = deque()  # with the bytes of the request
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._flights: set[asyncio.Task[None]] = set()
@@ -89,10 +99,16 @@ class Shadow:
         self._arm(generation).shed += 1
         return False
 
-    def offer(self, copied: bytes, generation: int) -> None:
-        """Take over a copy as `pack_copy` made it."""
-        self._waiting.append(copied)
-        self._bytes += len(copied)
+    def offer(self, copy: Copy, size: int, generation: int) -> None:
+        """Take over a copy.
+
+        Args:
+            copy: the request and stable's answer; nobody may change them any more.
+            size: bytes of the request, which say about how much memory it keeps.
+            generation: the split under which it was sampled.
+        """
+        self._waiting.append((copy, size))
+        self._bytes += size
         if self._timer is None and len(self._flights) < FLIGHTS:
             self._timer = asyncio.get_running_loop().call_later(WAIT, self._send, generation)
 
@@ -113,12 +129,13 @@ class Shadow:
 
     def _send(self, generation: int) -> None:
         self._timer = None
-        bundle: list[bytes] = []
-        size = 0
-        while self._waiting and len(bundle) < TOGETHER and size < QUEUE_BYTES // 2:
-            bundle.append(self._waiting.popleft())
-            size += len(bundle[-1])
-        self._bytes -= size
+        bundle: list[Copy] = []
+        taken = 0
+        while self._waiting and len(bundle) < TOGETHER and taken < QUEUE_BYTES // 2:
+            copy, size = self._waiting.popleft()
+            bundle.append(copy)
+            taken += size
+        self._bytes -= taken
         if not bundle:
             return
         task = asyncio.get_running_loop().create_task(self._fly(bundle, generation))
@@ -130,10 +147,16 @@ class Shadow:
         if self._waiting and self._timer is None and not task.cancelled():
             self._send(generation)
 
-    async def _fly(self, bundle: list[bytes], generation: int) -> None:
+    async def _fly(self, bundle: list[Copy], generation: int) -> None:
+        try:
+            packed = pack_copies(bundle)
+        except WireError as error:
+            # The users have their answers; only a model of another kind than the protocol's gets here.
+            log.warning("model %s: no copies for shadows: %s", self._model, error)
+            return
         try:
             async with asyncio.timeout(self._deadline):
-                counts: Any = await self._way.observe(bundle)
+                counts: Any = await self._way.observe(packed)
             self._arm(generation).add(counts)
         except Exception as error:  # noqa: BLE001 - a shadow may do anything, and Ray raises many kinds
             said = f"no answer within {self._deadline:g} s" if isinstance(error, TimeoutError) else str(error)
@@ -143,38 +166,76 @@ class Shadow:
                 arm.fail()
 
 
-def pack_copy(columns: Mapping[str, Column], rows: int, identifier: str, outputs: Arrays) -> bytes:
-    """Write a request as a shadow gets it, once for all shadows.
+def pack_copies(copies: Iterable[Copy]) -> bytes:
+    """Write copies as a shadow gets them: neighbours whose columns are of the same kinds become one table.
 
     Raises:
-        WireError: it holds what cannot be sent.
+        WireError: one of them holds what cannot be sent.
     """
-    return pack({"n": rows, "i": identifier}, columns, cast("dict[str, Column]", outputs))
+    return join([_pack_alike(list(alike)) for _, alike in groupby(copies, _kind)])
 
 
-def unpack_copy(message: bytes) -> Copy:
-    """Read what `pack_copy` made.
+def unpack_copies(message: bytes) -> list[Copy]:
+    """Read what `pack_copies` made.
 
     Raises:
         WireError: it is malformed.
     """
+    return [copy for part in split(message) for copy in _unpack_alike(part)]
+
+
+def _kind(copy: Copy) -> tuple[Any, ...]:
+    """What two copies must have in common to be written as one table: names, and lists or arrays of which kind."""
+    kinds = tuple(
+        (name, None if isinstance(column, list) else (column.dtype, column.shape[1:]))
+        for name, column in copy.columns.items()
+    )
+    return kinds, tuple((name, array.dtype, array.shape[1:]) for name, array in copy.outputs.items())
+
+
+def _pack_alike(copies: list[Copy]) -> bytes:
+    first = copies[0]
+    columns: dict[str, Column] = {}
+    for name, column in first.columns.items():
+        parts: Any = [copy.columns[name] for copy in copies]
+        columns[name] = list(chain.from_iterable(parts)) if isinstance(column, list) else np.concatenate(parts)
+    outputs = {name: np.concatenate([copy.outputs[name] for copy in copies]) for name in first.outputs}
+    fields = {"n": [copy.rows for copy in copies], "i": [copy.id for copy in copies]}
+    return pack(fields, columns, cast("dict[str, Column]", outputs))
+
+
+def _unpack_alike(message: bytes) -> list[Copy]:
     fields, groups = unpack(message)
-    if len(groups) != 2 or type(fields.get("n")) is not int or type(fields.get("i")) is not str:
-        raise WireError("malformed message: no copy")
-    return groups[0], fields["n"], fields["i"], arrays(groups[1])
+    rows, names = fields.get("n"), fields.get("i")
+    if len(groups) != 2 or type(rows) is not list or type(names) is not list or len(rows) != len(names):
+        raise WireError("malformed message: no copies")
+    if any(type(count) is not int or count < 1 for count in rows) or any(type(name) is not str for name in names):
+        raise WireError("malformed message: copies without rows or name")
+    columns, outputs = groups[0], arrays(groups[1])
+    total = sum(rows)
+    for column in (*columns.values(), *outputs.values()):
+        if (len(column) if isinstance(column, list) else column.shape[:1]) not in (total, (total,)):
+            raise WireError(f"malformed message: a column that has not {total} rows")
+    copies, start = [], 0
+    for count, name in zip(rows, names, strict=True):
+        part = slice(start, start + count)
+        start += count
+        inputs = {one: column[part] for one, column in columns.items()}
+        copies.append(Copy(inputs, count, name, {one: array[part] for one, array in outputs.items()}))
+    return copies
 
 
 async def observed(copies: Sequence[Copy], predict: Predict) -> dict[str, Any]:
     """Predict copies, in the shadow's own process, and count failures and answers that differ from stable's."""
     arm = ArmSlot()
-    answers = await asyncio.gather(*(predict(*copied[:3], OUTSIDE) for copied in copies))
-    for answer, (_, _, _, stable) in zip(answers, copies, strict=True):
+    answers = await asyncio.gather(*(predict(copy.columns, copy.rows, copy.id, OUTSIDE) for copy in copies))
+    for answer, copy in zip(answers, copies, strict=True):
         if answer.outputs is None:
             arm.fail(invalid=answer.invalid)
         else:
             arm.observe(answer.seconds)
             arm.compared += 1
-            arm.disagreed += not agree(stable, answer.outputs)
+            arm.disagreed += not agree(copy.outputs, answer.outputs)
     return arm.to_json()
 
 

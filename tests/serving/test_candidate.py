@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -23,7 +23,7 @@ from serving.control.app import Control
 from serving.control.store import Store
 from serving.replica import Replica
 from serving.runtime.artifact import content_digest, file_hashes
-from serving.shadows import unpack_copy
+from serving.shadows import unpack_copies
 from serving.state import Release
 
 pytestmark = pytest.mark.slow  # a file that takes seconds together
@@ -113,8 +113,8 @@ class World:
                 answer = await world.candidates[name].predict(columns, rows, identifier, split)
                 return answer if split is None else world.break_with(answer)
 
-            async def observe(self, copies: Sequence[bytes]) -> Mapping[str, Any]:
-                return await world.candidates[name].observe([unpack_copy(one) for one in copies])
+            async def observe(self, bundle: bytes) -> Mapping[str, Any]:
+                return await world.candidates[name].observe(unpack_copies(bundle))
 
             def close(self) -> None:
                 pass

@@ -12,7 +12,7 @@ import pytest
 from serving import line as module
 from serving.arms import Answer
 from serving.line import Line, LineError, Listener, Place
-from serving.shadows import Copy, pack_copy
+from serving.shadows import Copy, pack_copies
 from serving.wire import WireError
 
 HOST = "127.0.0.1"
@@ -124,11 +124,11 @@ async def test_a_candidate_that_breaks_is_a_failure_with_a_reason(
 
 
 async def test_copies_are_counted_over_there(stand: Stand) -> None:
-    copies = [pack_copy({"hour": [number]}, 1, "x", OUTPUTS) for number in range(3)]
-    assert await stand.line.observe(copies) == {"requests": 3, "latency": {"3": 1}}
+    bundle = pack_copies(Copy({"hour": [number]}, 1, "x", OUTPUTS) for number in range(3))
+    assert await stand.line.observe(bundle) == {"requests": 3, "latency": {"3": 1}}
     stand.there.answer = RuntimeError("boom")
     with pytest.raises(LineError, match="RuntimeError: boom"):
-        await stand.line.observe(copies)
+        await stand.line.observe(bundle)
 
 
 async def test_a_caller_that_gives_up_disturbs_nobody(stand: Stand) -> None:

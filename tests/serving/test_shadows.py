@@ -1,7 +1,7 @@
 """Copies for shadows: sent in bundles, compared over there, shed when there is no room, and nobody waits for them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from serving.arms import Answer
 from serving.capture import OUTSIDE
 from serving.counters import ArmSlot, Counters
-from serving.shadows import FLIGHTS, QUEUE, TOGETHER, Copy, Shadow, agree, observed, pack_copy
+from serving.shadows import FLIGHTS, QUEUE, QUEUE_BYTES, TOGETHER, Copy, Shadow, agree, observed, unpack_copies
 
 DIGEST = "sha256:" + "3" * 64
 OUTPUTS: dict[str, NDArray[Any]] = {"label": np.array([1], np.int64), "probability": np.array([0.5], np.float32)}
 
 
 def copy(identifier: str = "x") -> Copy:
-    return {"hour": [9]}, 1, identifier, OUTPUTS
+    return Copy({"hour": [9]}, 1, identifier, OUTPUTS)
 
 
 class There:
@@ -35,7 +35,8 @@ class There:
     def close(self) -> None:
         self.closed = True
 
-    async def observe(self, copies: Sequence[bytes]) -> Mapping[str, Any]:
+    async def observe(self, bundle: bytes) -> Mapping[str, Any]:
+        copies = unpack_copies(bundle)
         self.bundles.append(len(copies))
         await self.gate.wait()
         if self.error is not None:
@@ -49,12 +50,14 @@ class Stand:
         self.there, self.counters, self.room = There(), Counters(), True
         self.shadow = Shadow("m", DIGEST, self.there, self.counters, 0.2, lambda: self.room)
 
-    async def offer(self, number: int, counted: int | None = None) -> dict[str, Any]:
+    async def offer(
+        self, number: int, counted: int | None = None, *, copied: Copy | None = None, size: int = 100
+    ) -> dict[str, Any]:
         """Offer copies, and wait until so many of them (all) are accounted for."""
         arm = self.counters.arm("m", DIGEST, 7)
         for _ in range(number):
             if self.shadow.takes(7):
-                self.shadow.offer(pack_copy(*copy()), 7)
+                self.shadow.offer(copied or copy(), size, 7)
         async with asyncio.timeout(60):
             while arm.requests + arm.shed < (number if counted is None else counted):
                 await asyncio.sleep(0.01)
@@ -89,6 +92,23 @@ async def test_a_shadow_that_does_not_keep_up_sheds(stand: Stand) -> None:
     assert counts == {"shed": 9 * QUEUE}
     assert len(stand.there.bundles) <= FLIGHTS
     await stand.shadow.close()
+
+
+async def test_large_requests_are_shed_before_they_fill_the_memory(stand: Stand) -> None:
+    stand.there.gate.clear()
+    assert await stand.offer(6, counted=4, size=QUEUE_BYTES // 2) == {"shed": 4}
+    await stand.shadow.close()
+
+
+async def test_a_copy_that_cannot_be_sent_is_not_held_against_the_shadow(
+    stand: Stand, caplog: pytest.LogCaptureFixture
+) -> None:
+    strange = Copy({"hour": [9]}, 1, "x", {"label": np.array([1j])})
+    stand.shadow.offer(strange, 100, 7)
+    async with asyncio.timeout(60):
+        while "cannot be sent" not in caplog.text:
+            await asyncio.sleep(0.01)
+    assert await stand.offer(1) == {"requests": 1, "compared": 1, "latency": {"20": 1}}
 
 
 async def test_copies_are_shed_when_the_replica_has_no_room(stand: Stand) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.runtime.signature import DTYPES
-from serving.shadows import pack_copy, unpack_copy
+from serving.shadows import Copy, pack_copies, unpack_copies
 from serving.wire import WireError, arrays, join, pack, split, unpack
 
 
@@ -75,7 +75,7 @@ def test_strings_must_be_strings() -> None:
 
 @given(st.binary(max_size=64))
 def test_nonsense_is_refused(message: bytes) -> None:
-    for read in (unpack, split, unpack_copy):
+    for read in (unpack, split, unpack_copies):
         try:
             read(message)
         except WireError:
@@ -100,13 +100,41 @@ def test_surplus_bytes_are_refused() -> None:
         unpack(pack({}, {"x": [1]}) + b"x")
 
 
-def test_a_copy_holds_request_and_answer() -> None:
-    outputs = {"probability": np.array([0.5], np.float32)}
-    columns, rows, identifier, stable = unpack_copy(pack_copy({"hour": [9]}, 1, "x", outputs))
-    assert (columns, rows, identifier) == ({"hour": [9]}, 1, "x")
-    assert stable["probability"].dtype == np.float32
-    with pytest.raises(WireError, match="no copy"):
-        unpack_copy(pack({"n": 1, "i": "x"}, {"hour": [9]}))
+def test_copies_arrive_as_they_were_whatever_their_columns_are_made_of() -> None:
+    def answer(*values: float) -> dict[str, Any]:
+        return {"probability": np.array(values, np.float32)}
+
+    copies = [
+        Copy({"hour": [9], "late": [0.5]}, 1, "one", answer(0.5)),
+        Copy({"hour": [10, 11], "late": [math.nan, 1.0]}, 2, "two", answer(0.25, 0.75)),
+        Copy({"hour": np.array([12]), "late": [1.5]}, 1, "binary", answer(0.1)),
+        Copy({"hour": [13], "late": np.ones((1, 3), np.float32)}, 1, "wide", answer(0.2)),
+    ]
+    for sent, read in zip(copies, unpack_copies(pack_copies(copies)), strict=True):
+        assert (read.rows, read.id) == (sent.rows, sent.id)
+        for group, other in ((sent.columns, read.columns), (sent.outputs, read.outputs)):
+            assert {name: type(column) for name, column in group.items()} == {n: type(c) for n, c in other.items()}
+            for name, column in group.items():
+                np.testing.assert_array_equal(np.asarray(other[name]), np.asarray(column))
+                assert np.asarray(other[name]).dtype == np.asarray(column).dtype
+
+
+@pytest.mark.parametrize(
+    ("fields", "groups"),
+    [
+        ({"n": [1], "i": ["x"]}, [{"hour": [9]}]),
+        ({"n": 1, "i": "x"}, [{"hour": [9]}, {}]),
+        ({"n": [1, 1], "i": ["x"]}, [{"hour": [9]}, {}]),
+        ({"n": [0], "i": ["x"]}, [{"hour": []}, {}]),
+        ({"n": [1], "i": [7]}, [{"hour": [9]}, {}]),
+        ({"n": [1, 1], "i": ["x", "y"]}, [{"hour": [9]}, {}]),
+        ({"n": [1], "i": ["x"]}, [{"hour": np.array(9)}, {}]),
+        ({"n": [1], "i": ["x"]}, [{"hour": [9]}, {"label": [1]}]),
+    ],
+)
+def test_a_bundle_that_does_not_add_up_is_refused(fields: dict[str, Any], groups: list[dict[str, Any]]) -> None:
+    with pytest.raises(WireError, match="malformed message"):
+        unpack_copies(join([pack(fields, *groups)]))
 
 
 def test_messages_are_joined_and_split() -> None:
