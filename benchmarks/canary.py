@@ -142,7 +142,7 @@ class Bench:
         say(f"  the canary is {seen['phase']}: {json.dumps(seen['counts']['candidate'])}")
         if seen["state"] in ENDED:
             raise SystemExit(f"the canary ended while it was measured: {seen['reason']}")
-        self.control.ask("POST", f"/v1/models/{MODEL}/rollout/abort", {"reason": "measured"}, by="benchmark")
+        self.control.ask("POST", f"/v1/models/{MODEL}/rollout/abort", {"reason": "measured", "by": "benchmark"})
         until = time.monotonic() + _UP_SECONDS
         while self.control.model(MODEL)["rollout"]["state"] not in ENDED and time.monotonic() < until:
             time.sleep(0.2)
