@@ -18,6 +18,8 @@ from components.component import Component
 from components.governance.audit import Audit, AuditArgs
 from components.governance.keys import Keys, KeysArgs
 
+_TRAINERS = ("training", "jobs")
+"""Workloads that train (`components.identity.matrix`), by either runner."""
 WARN_AT = (50, 80, 100)
 """Per cent of the budget at which people hear of it; at the last, of the forecast as well."""
 
@@ -132,7 +134,10 @@ class AwsRecords(Component):
             self._stop_training(args, budget)
 
     def _stop_training(self, args: AwsRecordsArgs, budget: budgets.Budget) -> None:
-        """When the budget is spent, the role of training loses the right to start anything; serving goes on."""
+        """When the budget is spent, the roles of training start nothing and train nothing more; serving goes on.
+
+        What Ray jobs start AWS does not see. But without its key the trainer fits no model, and the run ends.
+        """
         cloud = args.cloud
         called = cloud.names.of("policy", "budget-spent")
         stopped = iam.Policy(
@@ -145,13 +150,14 @@ class AwsRecords(Component):
                         "sagemaker:CreateTrainingJob",
                         "sagemaker:CreateProcessingJob",
                         "sagemaker:StartPipelineExecution",
+                        "secretsmanager:GetSecretValue",
                     ],
                     "*",
                 )
             ),
             opts=self.child(),
         )
-        trained_by = cloud.names.of("role", "training")
+        trained_by = [cloud.names.of("role", name) for name in _TRAINERS]
         executes = iam.Role(
             "budget",
             name=cloud.names.of("role", "budget"),
@@ -166,7 +172,7 @@ class AwsRecords(Component):
             policy=policy(
                 allow(
                     ["iam:AttachRolePolicy", "iam:DetachRolePolicy"],
-                    cloud.arn("iam", f"role/{trained_by}", region=False),
+                    [cloud.arn("iam", f"role/{role}", region=False) for role in trained_by],
                     Condition={"ArnEquals": {"iam:PolicyARN": cloud.arn("iam", f"policy/{called}", region=False)}},
                 )
             ),
@@ -181,7 +187,7 @@ class AwsRecords(Component):
             notification_type="ACTUAL",
             execution_role_arn=executes.arn,
             action_threshold={"action_threshold_type": "PERCENTAGE", "action_threshold_value": 100},
-            definition={"iam_action_definition": {"policy_arn": stopped.arn, "roles": [trained_by]}},
+            definition={"iam_action_definition": {"policy_arn": stopped.arn, "roles": trained_by}},
             subscribers=[{"subscription_type": "EMAIL", "address": mail} for mail in args.budget_mails],
             opts=self.child(),
         )

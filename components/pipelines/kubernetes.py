@@ -122,7 +122,7 @@ class KubernetesPipelines(StandingPipelines):
         return called
 
     def _launcher(self) -> pulumi.Resource:
-        """Who starts runs: copies RayJobs of this namespace, and watches them."""
+        """Who starts runs: copies RayJobs of this namespace, looks for others that go on, and watches its own."""
         meta = {"name": LAUNCHER, "namespace": NAMESPACE, "labels": dict(LAUNCHERS)}
         account = core.v1.ServiceAccount(
             LAUNCHER, metadata=meta, automount_service_account_token=False, opts=self.child()
@@ -130,7 +130,7 @@ class KubernetesPipelines(StandingPipelines):
         role = rbac.v1.Role(
             LAUNCHER,
             metadata=meta,
-            rules=[{"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["get", "create"]}],
+            rules=[{"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["get", "list", "create"]}],
             opts=self.child(),
         )
         binding: pulumi.Resource = rbac.v1.RoleBinding(

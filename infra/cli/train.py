@@ -66,7 +66,10 @@ def _start(context: Context, model: str, seed: int | None, params: list[str], *,
     if as_json:
         print_json(started)
         return
-    typer.echo(f"started {started['job']}")
+    typer.echo(
+        f"started a training run of {model} in stack {context.stack}: job {started['job']}. What it trains is signed "
+        "and registered, and released by nothing here. How it goes:"
+    )
     for command in started["follow"]:
         typer.echo(f"  {command}")
 

@@ -1,13 +1,16 @@
 """`mlops train` of an environment in an account: asks its cluster for a run of a model's CronJob, and waits for none.
 
 It does what `kubectl create job --from=cronjob/…` does, with the credentials that boto3 finds, so that neither kubectl
-nor a kubeconfig is needed. Who may, the cluster says.
+nor a kubeconfig is needed. Who may, the cluster says. While a run of the model goes on it asks for none: the launcher
+inside would refuse to start another (`training.pipelines.launch`), but only after its pod has found a place.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
@@ -15,7 +18,14 @@ from infra.cli.context import Context
 from infra.cli.output import CommandFailed
 
 NAMESPACE = "training"
+MODEL = "mlops/model"
+"""Label of all that belongs to a model."""
 _JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}"
+_LOGS = f"kubectl -n {NAMESPACE} logs -f job/"
+_HINTS = {
+    401: "the cluster knows no role of the credentials that boto3 finds: log in, or name a profile by AWS_PROFILE",
+    403: "starting a run takes a role that aws.kubernetes.adminRoles names",
+}
 
 
 def start(context: Context, model: str) -> dict[str, Any]:
@@ -26,18 +36,13 @@ def start(context: Context, model: str) -> dict[str, Any]:
         model: name of the model.
 
     Returns:
-        `job`, `namespace`, and `follow`: commands that show how it goes.
+        `stack`, `model`, `job`, `namespace`, and `follow`: commands that show how it goes.
 
     Raises:
-        CommandFailed: the cluster cannot be reached or refuses, or the models are trained by another runner.
+        CommandFailed: nothing trains there, or another runner; a run of the model goes on; the cluster cannot be
+            reached, or refuses.
     """
-    endpoint = context.endpoint("pipelines")
-    runs: dict[str, str] = endpoint.get("runs") or {}
-    if endpoint.get("runner") != "ray":
-        raise CommandFailed(
-            f"models of stack {context.stack} are trained by {endpoint.get('runner')}; this command starts none there",
-            hint=f"aws sagemaker start-pipeline-execution --pipeline-name {runs.get(model, '…').rpartition('/')[2]}",
-        )
+    runs = _runs(context, model)
     if model not in runs:
         raise CommandFailed(
             f"the cluster of stack {context.stack} does not know the model {model!r} yet; it knows "
@@ -47,15 +52,55 @@ def start(context: Context, model: str) -> dict[str, Any]:
     try:
         with context.http("pipelines") as http:
             clock = _asked(context, http, "GET", f"{_JOBS}/cronjobs/{runs[model]}")
+            found = _asked(context, http, "GET", f"{_JOBS}/jobs?{urlencode({'labelSelector': f'{MODEL}={model}'})}")
+            if (other := going_on(found.get("items") or [])) is not None:
+                raise CommandFailed(
+                    f"{model} is being trained already, by job {other} of stack {context.stack}; nothing was started",
+                    hint=f"see it: {_LOGS}{other}\n  end it: kubectl -n {NAMESPACE} delete job {other}",
+                )
             made = _asked(context, http, "POST", f"{_JOBS}/jobs", job_of(clock, time.time()))
     except httpx.HTTPError as error:
         raise CommandFailed(
-            f"the cluster of stack {context.stack} does not answer at {endpoint['url']}: {error!r}",
+            f"the cluster of stack {context.stack} does not answer at {context.endpoint('pipelines')['url']}: "
+            f"{error!r}",
             hint="a private API server is reached from inside the network only (docs/how-to/deploy-to-aws.md)",
         ) from None
     job = str(made["metadata"]["name"])
-    logs = f"kubectl -n {NAMESPACE} logs -f job/"
-    return {"job": job, "namespace": NAMESPACE, "follow": [f"{logs}{job}", f"{logs}ray-{job}"]}
+    return {
+        "stack": context.stack,
+        "model": model,
+        "job": job,
+        "namespace": NAMESPACE,
+        "follow": [f"{_LOGS}{job}", f"{_LOGS}ray-{job}"],
+    }
+
+
+def _runs(context: Context, model: str) -> dict[str, str]:
+    """The CronJob of each model."""
+    endpoint: dict[str, Any] = context.outputs["endpoints"].get("pipelines") or {}
+    if not endpoint:
+        raise CommandFailed(
+            f"nothing trains in stack {context.stack}: its settings say `workloads: false`, or it was last brought up "
+            "by a version without training",
+            hint=f"state aws.images and aws.workloads, then ./mlops up {context.stack}",
+        )
+    runs: dict[str, str] = endpoint.get("runs") or {}
+    if endpoint.get("runner") != "ray":
+        raise CommandFailed(
+            f"models of stack {context.stack} are trained by {endpoint.get('runner')}; this command starts none there",
+            hint=f"aws sagemaker start-pipeline-execution --pipeline-name {runs.get(model, '…').rpartition('/')[2]}",
+        )
+    return runs
+
+
+def going_on(jobs: Iterable[Mapping[str, Any]]) -> str | None:
+    """The Job among those of a model that has not ended; None where all have."""
+    for job in jobs:
+        conditions = (job.get("status") or {}).get("conditions") or ()
+        ended = any(one.get("type") in ("Complete", "Failed") and one.get("status") == "True" for one in conditions)
+        if not ended and not job["metadata"].get("deletionTimestamp"):
+            return str(job["metadata"]["name"])
+    return None
 
 
 def job_of(clock: dict[str, Any], now: float) -> dict[str, Any]:
@@ -100,7 +145,7 @@ def _asked(context: Context, http: httpx.Client, method: str, path: str, body: A
         said = document.get("message") if isinstance(document, dict) else None
         raise CommandFailed(
             f"the cluster of stack {context.stack} refuses, {answer.status_code}: {said or answer.text[:300]}",
-            hint="starting a run takes a role that aws.kubernetes.adminRoles names",
+            hint=_HINTS.get(answer.status_code) or (f"./mlops up {context.stack}" if answer.status_code == 404 else ""),
         )
     found: dict[str, Any] = document
     return found

@@ -334,7 +334,7 @@ class AwsGovernance(Section):
     budget_mails: Annotated[tuple[Mail, ...], Field(min_length=1, max_length=10), BeforeValidator(listed)]
     """Who hears at 50, 80 and 100 % of it."""
     budget_stops: bool = False
-    """Whether at 100 % the roles of training lose the right to start anything."""
+    """Whether at 100 % the roles of training lose the right to start anything, and the trainer its key."""
     audit_days: Annotated[int, Field(ge=1, le=36_500)] = 365
     """Audit records can't be changed or deleted for this long, days. EU AI Act Art. 19 asks for at least 183."""
     audit_mode: Literal["governance", "compliance"] = "governance"

@@ -6,7 +6,8 @@
 
 The RayJob that stands in the cluster is a template: suspended, so that KubeRay starts nothing of it, and judged like
 all that the program makes. The copy belongs to the Job, so that it goes when the Job does. Its name is made of the
-Job's: a launcher whose node was taken away finds the run of the one before it, and starts none beside it.
+Job's: a launcher whose node was taken away finds the run of the one before it, and starts none beside it. Nor is one
+started beside the run of another Job of the same model: a CronJob bounds what its clock starts, and not what people do.
 
 Status 1 says that the training failed; 3 that it could not be started or watched, which is worth another try.
 """
@@ -18,7 +19,7 @@ import os
 import ssl
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ RUN = "mlops/run"
 """Annotation of the head's pod with the name of the run, from where its steps have it."""
 LONGEST = 47
 """Characters of the name of a RayJob that KubeRay (1.6) takes."""
+MODEL = "mlops/model"
+"""Label of all runs of a model."""
 _API = "/apis/ray.io/v1/namespaces/{namespace}/rayjobs"
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _POLL_SECONDS = 10.0
@@ -102,6 +105,21 @@ def verdict(status: Mapping[str, Any]) -> bool | None:
     return None
 
 
+def going_on(model: str, runs: Iterable[RayJob]) -> str | None:
+    """Return the first run of a model that has not ended, None where there is none; a template is none."""
+    active = [
+        (str(metadata.get("creationTimestamp")), str(metadata["name"]))
+        for metadata, spec, status in (
+            (one["metadata"], one.get("spec") or {}, one.get("status") or {}) for one in runs
+        )
+        if (metadata.get("labels") or {}).get(MODEL) == model
+        and not metadata.get("deletionTimestamp")
+        and not spec.get("suspend")
+        and verdict(status) is None
+    ]
+    return min(active)[1] if active else None
+
+
 def told(status: Mapping[str, Any]) -> str:
     """Return in words how far a run is."""
     parts = [str(status.get("jobDeploymentStatus") or "waits for the operator")]
@@ -137,7 +155,16 @@ class Cluster:
         Raises:
             UnavailableError: the API server does not answer, or refuses.
         """
-        return self._asked("POST", self._path, none=409, body=document, strictly={"fieldValidation": "Strict"})
+        return self._asked("POST", self._path, none=409, body=document, params={"fieldValidation": "Strict"})
+
+    def of_model(self, model: str) -> list[RayJob]:
+        """Return the RayJobs of a model, its template among them.
+
+        Raises:
+            UnavailableError: the API server does not answer, or refuses.
+        """
+        found = self._asked("GET", self._path, none=404, params={"labelSelector": f"{MODEL}={model}"})
+        return list((found or {}).get("items") or ())
 
     def _asked(
         self,
@@ -146,12 +173,12 @@ class Cluster:
         *,
         none: int,
         body: RayJob | None = None,
-        strictly: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
     ) -> RayJob | None:
         try:
             # A token lasts an hour; the file is renewed before.
             headers = {"authorization": f"Bearer {_token()}"}
-            answer = self._client.request(method, path, json=body, params=strictly, headers=headers)
+            answer = self._client.request(method, path, json=body, params=params, headers=headers)
         except (httpx.HTTPError, OSError) as error:
             raise UnavailableError(f"the API server does not answer: {error!r}") from error
         if answer.status_code == none:
@@ -177,7 +204,7 @@ def launch(cluster: Cluster, template: str, job: Job) -> str:
     """Start a run, or find the one that an earlier launcher of this Job started; returns its name.
 
     Raises:
-        TrainingError: there is no such template.
+        TrainingError: there is no such template, or another run of its model goes on.
         UnavailableError: the API server does not answer, or refuses.
     """
     name = run_name(job.name)
@@ -187,6 +214,17 @@ def launch(cluster: Cluster, template: str, job: Job) -> str:
     found = cluster.get(template)
     if found is None:
         raise TrainingError(f"there is no RayJob {template} in {job.namespace}; `up` makes it")
+    model = str(((found.get("metadata") or {}).get("labels") or {}).get(MODEL) or "")
+    if not model:
+        raise TrainingError(
+            f"RayJob {template} has no label {MODEL}, so that nobody can say what else trains its model"
+        )
+    other = going_on(model, cluster.of_model(model))
+    if other is not None:
+        raise TrainingError(
+            f"{other} still trains {model}: nothing is started beside it. Start this one again after that, or end that "
+            f"one: kubectl -n {job.namespace} delete rayjob {other}"
+        )
     cluster.create(started(found, job))
     say(f"started {name}; its output: kubectl -n {job.namespace} logs job/{name} -f")
     return name

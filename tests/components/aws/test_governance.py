@@ -9,6 +9,7 @@ import pytest
 from components.cloud import Cloud
 from components.governance.aws import AwsRecords, AwsRecordsArgs
 from components.governance.keys import PURPOSES
+from components.identity.matrix import MATRIX
 from components.testing import Recording
 
 Run = Callable[[Callable[[], Any]], Recording]
@@ -123,7 +124,20 @@ def test_people_hear_of_the_budget_before_it_is_spent(records: Callable[..., Rec
 def test_a_spent_budget_stops_training_where_asked(records: Callable[..., Recording]) -> None:
     assert not records().of_type("aws:budgets/budgetAction:BudgetAction")
 
-    action = records(budget_stops=True).only("aws:budgets/budgetAction:BudgetAction")
+    made = records(budget_stops=True)
+    action = made.only("aws:budgets/budgetAction:BudgetAction")
 
-    assert action.inputs["definition"]["iamActionDefinition"]["roles"] == ["acme-prod-training"]
+    roles = action.inputs["definition"]["iamActionDefinition"]["roles"]
+    signers = [one.name for one in MATRIX if any(grant.name == "signing-key" for grant in one.grants)]
+    assert sorted(roles) == sorted(f"acme-prod-{name}" for name in signers) == ["acme-prod-jobs", "acme-prod-training"]
     assert action.inputs["approvalModel"] == "AUTOMATIC"
+    [attaches] = json.loads(made.of_type("aws:iam/rolePolicy:RolePolicy")["budget"].inputs["policy"])["Statement"]
+    assert attaches["Resource"] == [f"arn:aws:iam::333333333333:role/{role}" for role in roles]
+
+
+def test_a_spent_budget_takes_the_key_that_every_training_signs_with(records: Callable[..., Recording]) -> None:
+    stopped = records(budget_stops=True).of_type("aws:iam/policy:Policy")["budget-spent"]
+
+    [denied] = json.loads(stopped.inputs["policy"])["Statement"]
+    assert denied["Effect"] == "Deny"
+    assert {"sagemaker:CreateProcessingJob", "secretsmanager:GetSecretValue"} <= set(denied["Action"])

@@ -190,7 +190,7 @@ def test_only_runs_have_the_role_and_only_the_launcher_has_a_token(recording: Re
         assert (spec["serviceAccountName"] == ACCOUNT) is (kind == "training")
         assert spec["automountServiceAccountToken"] is (kind == LAUNCHER)
     [rule] = recording.only("kubernetes:rbac.authorization.k8s.io/v1:Role").inputs["rules"]
-    assert rule == {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["get", "create"]}
+    assert rule == {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["get", "list", "create"]}
 
 
 def test_secrets_are_named_and_never_stated(recording: Recording) -> None:

@@ -180,11 +180,27 @@ def test_a_run_that_failed_fails_the_launcher(server: ApiServer, pod: None) -> N
     operator.join()
 
 
+def test_nothing_is_started_beside_a_run_that_goes_on(server: ApiServer, pod: None) -> None:
+    kind = server.client.kind("ray.io/v1", "RayJob")
+    assert kind is not None
+    template = server.client.get(kind, NAMESPACE, name_of(MODEL.name))
+    assert template is not None
+    other = launching.started(template, launching.Job(NAMESPACE, f"{name_of(MODEL.name)}-29384921", "0b1d"))
+    server.client.create(kind, NAMESPACE, other)
+    try:
+        with pytest.raises(TrainingError, match=f"{other['metadata']['name']} still trains flight"):
+            launching.main()
+    finally:
+        server.client.delete(kind, NAMESPACE, other["metadata"]["name"])
+    assert server.client.get(kind, NAMESPACE, RUN) is None
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
         ("DELETE", f"{RAY_JOBS}/train-flight"),
-        ("GET", RAY_JOBS),
+        ("PUT", f"{RAY_JOBS}/train-flight"),
+        ("GET", "/apis/ray.io/v1/rayjobs"),
         ("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/registry-password"),
         ("POST", f"/api/v1/namespaces/{NAMESPACE}/pods"),
         ("GET", "/apis/ray.io/v1/namespaces/serving/rayjobs/train-flight"),
@@ -194,7 +210,7 @@ def test_the_launcher_may_do_nothing_else(server: ApiServer, account: Path, meth
     client = Client(server.url, server.ca, (account / "token").read_text())
     try:
         with pytest.raises(ApiError) as refused:
-            client.request(method, path, body={} if method == "POST" else None)
+            client.request(method, path, body=None if method in ("GET", "DELETE") else {})
     finally:
         client.close()
     assert refused.value.status == 403

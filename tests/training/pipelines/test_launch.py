@@ -11,7 +11,17 @@ import pytest
 
 from training.errors import TrainingError
 from training.pipelines import launch as launching
-from training.pipelines.launch import Cluster, Job, UnavailableError, follow, launch, run_name, started, verdict
+from training.pipelines.launch import (
+    Cluster,
+    Job,
+    UnavailableError,
+    follow,
+    going_on,
+    launch,
+    run_name,
+    started,
+    verdict,
+)
 
 JOB = Job("training", "train-flight-29384920", "0b1c")
 RUN = "ray-train-flight-29384920"
@@ -47,6 +57,9 @@ class Api:
                 return httpx.Response(409, json={"message": "exists"})
             self.objects[body["metadata"]["name"]] = body
             return httpx.Response(201, json=body)
+        if request.url.path == PATH:
+            assert request.url.params["labelSelector"] == "mlops/model=flight"
+            return httpx.Response(200, json={"items": list(self.objects.values())})
         name = request.url.path.removeprefix(f"{PATH}/")
         if name == RUN and self.states:
             state = self.states.pop(0)
@@ -124,6 +137,58 @@ def test_a_run_is_started_once_for_a_job(api: Api, cluster: Cluster, capsys: pyt
 def test_without_a_template_nothing_is_started(cluster: Cluster) -> None:
     with pytest.raises(TrainingError, match="there is no RayJob train-loan in training"):
         launch(cluster, "train-loan", JOB)
+
+
+def another(state: str | None = "Running", **metadata: Any) -> dict[str, Any]:
+    """A run of another Job."""
+    labels = {"mlops/model": "flight"}
+    given = {"name": "ray-other", "creationTimestamp": "2026-11-01T03:00:00Z", "labels": labels, **metadata}
+    return {"metadata": given, "spec": {}, "status": {} if state is None else {"jobDeploymentStatus": state}}
+
+
+@pytest.mark.parametrize("state", [None, "Initializing", "Running", "Retrying"])
+def test_nothing_is_started_beside_a_run_of_the_same_model(api: Api, cluster: Cluster, state: str | None) -> None:
+    api.objects["ray-other"] = another(state)
+
+    with pytest.raises(TrainingError, match=r"ray-other still trains flight.*delete rayjob ray-other") as error:
+        launch(cluster, "train-flight", JOB)
+
+    assert not isinstance(error.value, UnavailableError)
+    assert RUN not in api.objects
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        another("Complete"),
+        another("Failed"),
+        another("ValidationFailed"),
+        another(deletionTimestamp="2026-11-01T04:00:00Z"),
+        another(labels={"mlops/model": "loan"}),
+    ],
+)
+def test_a_run_that_has_ended_or_is_of_another_model_keeps_none_from_starting(
+    api: Api, cluster: Cluster, other: dict[str, Any]
+) -> None:
+    api.objects["ray-other"] = other
+
+    assert launch(cluster, "train-flight", JOB) == RUN
+    assert RUN in api.objects
+
+
+def test_of_several_runs_the_first_is_named() -> None:
+    runs = [another(name="b"), another(name="a"), another(name="c", creationTimestamp="2026-10-31T03:00:00Z")]
+
+    assert going_on("flight", runs) == "c"
+    assert going_on("flight", runs[:2]) == "a"
+
+
+def test_a_template_whose_model_nobody_knows_starts_nothing(api: Api, cluster: Cluster) -> None:
+    api.objects["train-flight"]["metadata"]["labels"] = {}
+
+    with pytest.raises(TrainingError, match="has no label mlops/model"):
+        launch(cluster, "train-flight", JOB)
+    assert RUN not in api.objects
 
 
 def test_the_end_of_a_run_is_waited_for(
