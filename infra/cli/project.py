@@ -140,7 +140,11 @@ def pulumi(context: typer.Context) -> None:
     if arguments[:1] == ["import"] and not any(one.startswith("--generate-code") for one in arguments):
         # What is imported stands in the program already; code for it would be of no use, and needs a schema.
         arguments.append("--generate-code=false")
-    raise SystemExit(pass_through(PROJECT, engine_environment(PROJECT, say), arguments, say))
+    environment = engine_environment(PROJECT, say)
+    if arguments[:1] == ["login"] and "PULUMI_BACKEND_URL" not in os.environ:
+        # Where nobody has chosen a backend yet, ours would be told to conflict with the one that is chosen now.
+        environment.pop("PULUMI_BACKEND_URL", None)
+    raise SystemExit(pass_through(PROJECT, environment, arguments, say))
 
 
 def plain_pulumi(project: Path) -> str:

@@ -4,7 +4,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from infra.cli import project as project_commands
+from infra.cli.app import app
 from infra.cli.project import plain_pulumi
 
 
@@ -45,3 +48,29 @@ def test_plain_pulumi_elsewhere_is_the_engine(project: Path) -> None:
     done = typed(project, project.parent, "pulumi preview")
     assert done.stdout == "engine|preview|"
     assert done.returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "chosen", "handed"),
+    [
+        (["login", "s3://states"], None, None),
+        (["login", "s3://states"], "file:///chosen", "file:///chosen"),
+        (["stack", "ls"], None, "file:///default"),
+    ],
+)
+def test_a_login_hears_of_a_backend_only_where_a_person_chose_one(
+    arguments: list[str], chosen: str | None, handed: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[dict[str, str]] = []
+    monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
+    if chosen:
+        monkeypatch.setenv("PULUMI_BACKEND_URL", chosen)
+    monkeypatch.setattr(
+        project_commands, "engine_environment", lambda *_: {"PULUMI_BACKEND_URL": chosen or "file:///default"}
+    )
+    monkeypatch.setattr(project_commands, "pass_through", lambda _, environment, *__: given.append(environment) or 7)
+
+    result = CliRunner().invoke(app, ["pulumi", *arguments])
+
+    assert result.exit_code == 7
+    assert [one.get("PULUMI_BACKEND_URL") for one in given] == [handed]
