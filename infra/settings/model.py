@@ -24,6 +24,8 @@ RESERVED_MODEL_NAMES = frozenset({"shared"})
 """Names that a model may not have: a serving group of that name exists already."""
 
 _NAME = r"^[a-z][a-z0-9-]{0,30}$"
+PlaceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=31)]
+"""What names of cloud resources begin with. RDS takes no hyphen at an end and no two beside each other."""
 STACK_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 
 Layer = Literal["foundation", "releases"]
@@ -441,9 +443,9 @@ class Settings(Section):
     """Baseline in `stacks/baselines` that this stack extends."""
     target: Literal["local", "aws"] = "local"
     """Where the platform runs: on this machine, or in an AWS account (see `aws`)."""
-    environment: Annotated[str, Field(pattern=_NAME)] = "local"
+    environment: PlaceName = "local"
     """Name of the environment."""
-    client: Annotated[str, Field(pattern=_NAME)] = "default"
+    client: PlaceName = "default"
     """Whose environment it is."""
     layers: Annotated[tuple[Layer, ...], Field(min_length=1), BeforeValidator(listed)] = ("foundation", "releases")
     """What this stack holds: the platform (`foundation`), the models (`releases`), or both."""

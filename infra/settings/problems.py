@@ -164,6 +164,8 @@ def allowed(node: Mapping[str, Any]) -> str:
             ", at least one" if node.get("minItems") == 1 else ""
         )
     words = _KINDS.get(str(node.get("type")), "a value of another kind")
+    if "maxLength" in node:
+        words += f" of at most {node['maxLength']} characters"
     if "pattern" in node:
         words += f" that matches {node['pattern']}"
     lower = node.get("minimum", node.get("exclusiveMinimum"))

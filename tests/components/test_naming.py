@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from components.naming import LIMITS, Names, fitted
 
-WORD = st.from_regex(r"[a-z][a-z0-9-]{0,30}", fullmatch=True)
+WORD = st.from_regex(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", fullmatch=True).filter(lambda word: len(word) <= 31)
+"""As the settings take clients and environments."""
 PURPOSE = st.from_regex(r"[a-z][a-z0-9-]{0,39}[a-z0-9]", fullmatch=True)
 REGION = st.sampled_from(["eu-central-1", "us-gov-west-1", "ap-southeast-5", "il-central-1", "mx-central-1"])
 NAMES = st.builds(Names, client=WORD, environment=WORD, account=st.just("123456789012"), region=REGION)
@@ -26,6 +27,11 @@ def test_a_bucket_has_a_name_that_s3_accepts(names: Names, purpose: str) -> None
 
     assert re.fullmatch(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", bucket)
     assert bucket.endswith(f"-{names.account}-{names.region}")
+
+
+@given(NAMES, st.from_regex(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", fullmatch=True))
+def test_a_database_has_a_name_that_rds_accepts(names: Names, purpose: str) -> None:
+    assert re.fullmatch(r"[a-z](-?[a-z0-9]){0,62}", names.of("database", purpose))
 
 
 @given(NAMES, NAMES, st.sampled_from(sorted(LIMITS)), PURPOSE)

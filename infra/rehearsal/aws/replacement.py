@@ -6,6 +6,7 @@ import functools
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from infra.rehearsal.aws.convert import key
 
@@ -20,13 +21,28 @@ def create_only(cloudformation: str) -> frozenset[str]:
     Raises:
         LookupError: cfn-lint has no such type.
     """
-    schemas = _schemas()
-    index = json.loads((schemas / "providers" / "us-east-1.json").read_text())
-    if cloudformation not in index:
-        raise LookupError(f"cfn-lint knows no type {cloudformation}")
-    schema = json.loads((schemas / "resources" / f"{index[cloudformation]}.json").read_text())
-    paths = (path.split("/") for path in schema.get("createOnlyProperties", ()))
+    paths = (path.split("/") for path in schema(cloudformation).get("createOnlyProperties", ()))
     return frozenset(key(path[2]) for path in paths if len(path) == 3)
+
+
+def schema(cloudformation: str) -> dict[str, Any]:
+    """Return what CloudFormation says of a type: its properties with their limits, and which cannot be changed.
+
+    Args:
+        cloudformation: A type, for example `AWS::EC2::VPC`.
+
+    Raises:
+        LookupError: cfn-lint has no such type.
+    """
+    found = _index().get(cloudformation)
+    if found is None:
+        raise LookupError(f"cfn-lint knows no type {cloudformation}")
+    return dict(json.loads((_schemas() / "resources" / f"{found}.json").read_text()))
+
+
+@functools.cache
+def _index() -> dict[str, str]:
+    return dict(json.loads((_schemas() / "providers" / "us-east-1.json").read_text()))
 
 
 def _schemas() -> Path:
