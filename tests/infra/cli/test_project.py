@@ -62,13 +62,18 @@ def test_a_login_hears_of_a_backend_only_where_a_person_chose_one(
     arguments: list[str], chosen: str | None, handed: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[dict[str, str]] = []
+
+    def engine(_: Path, environment: dict[str, str], *__: object) -> int:
+        given.append(environment)
+        return 7
+
     monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
     if chosen:
         monkeypatch.setenv("PULUMI_BACKEND_URL", chosen)
     monkeypatch.setattr(
         project_commands, "engine_environment", lambda *_: {"PULUMI_BACKEND_URL": chosen or "file:///default"}
     )
-    monkeypatch.setattr(project_commands, "pass_through", lambda _, environment, *__: given.append(environment) or 7)
+    monkeypatch.setattr(project_commands, "pass_through", engine)
 
     result = CliRunner().invoke(app, ["pulumi", *arguments])
 
