@@ -202,7 +202,7 @@ class World:
         metrics: Whether counts reach the controller, by the second; what does not is reported later.
         skew: What the wall clock is off by, by the second.
         room: Share of copies that replicas take, and of calls that are not excused, by the second.
-        sample: Whether there is an evaluation sample to replay.
+        sample: Whether there is an evaluation sample to replay; what really happened is known of all its rows.
         load: Seconds that a replica takes to load a version that is not warm.
     """
 
@@ -348,7 +348,7 @@ class World:
         rows = max(1, int(20 * seconds))
         for version in (desired.candidate, desired.stable):
             if version:
-                counts = draw(self.random, self.truth[version.digest], rows).but(assigned=0)
+                counts = draw(self.random, self.truth[version.digest], rows, labels=1.0).but(assigned=0)
                 self.pending.append(Batch(generation=desired.replay.generation, digest=version.digest, counts=counts))
 
 

@@ -275,8 +275,9 @@ async def test_version_that_breaks_after_the_swap_is_taken_back_and_no_request_f
     assert set(world.answers) == {(200, "1"), (200, "2")}
 
 
-async def test_wrong_answers_are_found_by_the_sample(world: World, make_artifact: Make) -> None:
-    strategy = CANARY | {"evidence": {"requests": 30, "smoke": 200}}
+@pytest.mark.parametrize("how", [CANARY, {"kind": "shadow", "steps": [{"mirror": 100}], "bakeMinutes": 0}])
+async def test_wrong_answers_are_found_by_the_sample(world: World, make_artifact: Make, how: dict[str, Any]) -> None:
+    strategy = how | {"evidence": {"requests": 30, "smoke": 200}}
     found = await world.release(make_artifact("two", bias=0.9), "2", strategy)
     assert found["rollout"]["state"] == "failed"
     assert found["rollout"]["reason"].startswith("quality")

@@ -113,6 +113,21 @@ def test_a_candidate_that_is_wrong_is_rolled_back_when_labels_come(release: Rele
     assert ended(past).reason.startswith("quality")
 
 
+@pytest.mark.parametrize("kind", [*GRADUAL, "blue-green"])
+def test_a_candidate_that_says_the_opposite_is_found_by_the_sample_before_anybody_meets_it(
+    release: Release, kind: str
+) -> None:
+    past = release(Behaviour(wrong=0.8), Strategy.model_validate({"kind": kind}), tick=1.0)
+    assert past.phases == ["starting", "smoke", "rolling-back", "rolled-back"]
+    assert ended(past).reason.startswith("quality")
+
+
+def test_a_mirrored_candidate_that_is_wrong_more_often_is_found_by_labels_of_what_users_asked(release: Release) -> None:
+    past = release(Behaviour(wrong=0.3), Strategy(kind="shadow"), labels=0.2)
+    assert past.phases == ["starting", "smoke", "analysing", "rolling-back", "rolled-back"]
+    assert ended(past).reason.startswith("quality")
+
+
 def test_a_model_that_turns_bad_while_it_bakes_goes_back_to_the_warm_version(release: Release, old: Version) -> None:
     alarm = Alarm(kind="drift", digest="sha256:2", reason="scores moved", action="rollback")
     past = release(strategy=SHORT.but(bake_minutes=10), alarms=lambda second: (alarm,) if second > 300 else ())
