@@ -238,6 +238,73 @@ def test_ctrl_c_ends_the_rollout_where_the_stack_says_so(canary: Platform) -> No
     assert served(canary)[MODEL] == before
 
 
+def test_another_version_waits_for_its_turn_or_takes_over_while_an_up_holds_the_stack(canary: Platform) -> None:
+    checkout, stack = canary.checkout, ("--stack", canary.checkout.stack)
+    first, second, third = [one for one in versions(canary) if one != served(canary)[MODEL]["version"]][-3:]
+    for version in (first, second, third):
+        stated(canary, version)
+    endless = LENIENT | {"steps": [{"weight": 20, "minutes": 30}], "deadlines": {"unhealthy": 300}}
+
+    with Users(canary, MODEL) as users:
+        waiting(canary, wait=False)
+        state(canary, strategy=endless | {"onConflict": "queue"}, version=first)
+        assert up(canary).returncode == 0
+        running = reached(canary, under_way)["rollout"]["id"]
+
+        waiting(canary)
+        state(canary, version=second)
+        holding = begin(canary)
+        queued = reached(canary, lambda seen: bool(seen["queued"]))["queued"]
+        refused = up(canary)
+        assert rollout(canary)["rollout"]["id"] == running
+        checkout.run("release", "rollback", MODEL, *stack, "-m", "enough of it")
+        reached(canary, lambda seen: seen["rollout"]["id"] == queued["id"] and under_way(seen))
+
+        last = asked_for(canary, third, endless)
+        said, _ = holding.communicate(timeout=120)
+        reached(canary, lambda seen: seen["rollout"]["id"] == last and under_way(seen))
+        checkout.run("release", "promote", MODEL, *stack)
+        ended = reached(canary, lambda seen: seen["rollout"]["state"] == "promoted")
+
+    assert queued["candidate"]["version"] == second
+    assert refused.returncode != 0
+    assert "locked" in refused.stdout + refused.stderr
+    assert holding.returncode != 0
+    assert "waiting for its turn" in said
+    # Which of them it tells depends on whether it looked before the other rollout began.
+    assert f"version {second} was superseded" in said or "another release took over" in said, said[-3000:]
+    assert (ended["rollout"]["id"], served(canary)[MODEL]["version"]) == (last, third)
+    steps = {(one["what"].get("rollout"), one["what"].get("step")) for one in history(canary)}
+    assert {(running, "failed"), (queued["id"], "superseded"), (last, "baked")} <= steps
+    assert set(users.answers) == {"200"}, users.answers
+    state(canary, strategy=CANARY, version=third)
+
+
+def asked_for(platform: Platform, version: str, strategy: dict[str, Any]) -> str:
+    """Ask the controller for a version, as another stack of releases would; returns the rollout."""
+    file = platform.checkout.root / "stacks" / "releases" / MODEL / f"{version}.yaml"
+    manifest = yaml.safe_load(file.read_text("utf-8"))
+    body = {part: manifest[part] for part in ("version", "digest", "source", "files")}
+    body |= {"group": "shared", "strategy": strategy, "manifest": manifest, "requestedBy": "tester"}
+    with platform.http("control") as http:
+        answer = http.put(f"/v1/models/{MODEL}/release", json=body).raise_for_status()
+    return str(answer.json()["rollout"]["id"])
+
+
+def versions(platform: Platform) -> list[str]:
+    """Return the versions that were trained here, oldest first."""
+    with platform.http("registry") as http:
+        found = http.get("/api/2.0/mlflow/model-versions/search", params={"filter": f"name='{MODEL}'"})
+    return sorted((one["version"] for one in found.raise_for_status().json()["model_versions"]), key=int)
+
+
+def history(platform: Platform) -> list[dict[str, Any]]:
+    """Return what the ledger says of the model."""
+    command = ("release", "history", MODEL, "-n", "1000", "--stack", platform.checkout.stack, "--json")
+    entries: list[dict[str, Any]] = platform.checkout.json(*command)
+    return entries
+
+
 def sampled(seen: dict[str, Any]) -> bool:
     """Whether copies were sampled, and some of them compared; on a busy machine most are shed, as they should be."""
     (counts,) = [one["counts"] for one in seen["shadows"]]

@@ -28,9 +28,9 @@ concurrent test. If that is what happened, the two are independent and their pro
 c (1 - ln c) at one look, about 4 % (Fisher, Statistical Methods for Research Workers, 4th ed., 1932). A canary that
 begins with a small share errs in fewer than 1 % then, because stable's own failures soon drop the record."""
 SHARED = 0.001
-"""Below this probability the rates of the arms differ; above it a fixed limit that both break blames nobody. It is asked
-at many looks while an incident lasts: at 0.01, one rollout in eighty was blamed for an incident of two minutes in one of
-its steps, at 0.001 none of 250. A candidate beside a sound stable has nothing to share, whatever this is."""
+"""Below this probability the rates of the arms differ; above it a fixed limit that both break blames nobody. That is
+asked at many looks while an incident lasts: at 0.01, one rollout in eighty was blamed for an incident of two minutes in
+one of its steps, at 0.001 none of 250. A candidate beside a sound stable has nothing to share, whatever this is."""
 
 
 def _failures(counts: ArmCounts) -> int:
