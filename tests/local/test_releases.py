@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -242,7 +243,8 @@ def test_another_version_waits_for_its_turn_or_takes_over_while_an_up_holds_the_
     checkout, stack = canary.checkout, ("--stack", canary.checkout.stack)
     first, second, third = [one for one in versions(canary) if one != served(canary)[MODEL]["version"]][-3:]
     for version in (first, second, third):
-        stated(canary, version)
+        if not manifest_of(canary, version).exists():
+            stated(canary, version)
     endless = LENIENT | {"steps": [{"weight": 20, "minutes": 30}], "deadlines": {"unhealthy": 300}}
 
     with Users(canary, MODEL) as users:
@@ -280,10 +282,13 @@ def test_another_version_waits_for_its_turn_or_takes_over_while_an_up_holds_the_
     state(canary, strategy=CANARY, version=third)
 
 
+def manifest_of(platform: Platform, version: str) -> Path:
+    return platform.checkout.root / "stacks" / "releases" / MODEL / f"{version}.yaml"
+
+
 def asked_for(platform: Platform, version: str, strategy: dict[str, Any]) -> str:
     """Ask the controller for a version, as another stack of releases would; returns the rollout."""
-    file = platform.checkout.root / "stacks" / "releases" / MODEL / f"{version}.yaml"
-    manifest = yaml.safe_load(file.read_text("utf-8"))
+    manifest = yaml.safe_load(manifest_of(platform, version).read_text("utf-8"))
     body = {part: manifest[part] for part in ("version", "digest", "source", "files")}
     body |= {"group": "shared", "strategy": strategy, "manifest": manifest, "requestedBy": "tester"}
     with platform.http("control") as http:
