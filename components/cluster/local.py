@@ -103,6 +103,9 @@ def head_environment(args: LocalClusterArgs) -> Mapping[str, str]:
         "RAY_prestart_worker_first_driver": "0",
         # The dashboard otherwise looks for a Grafana, which is not part of this target.
         "RAY_GRAFANA_HOST": "DISABLED",
+        # Ray's agents name themselves, which by default overwrites their environment, and with it the mark by which
+        # the provider finds what a killed supervisor or head left behind.
+        "SPT_NOENV": "1",
         **args.serve_environment,
     }
 

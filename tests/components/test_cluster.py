@@ -1,7 +1,10 @@
 """The local cluster: everything on loopback, every port named, the token never on a command line."""
 
 import dataclasses
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -90,6 +93,20 @@ def test_token_is_in_the_secret_environment_only(platform: Recording) -> None:
     assert head.inputs["secretEnvironment"] == {"RAY_AUTH_TOKEN": "TOKEN-cluster-token"}
     assert "secretEnvironment.RAY_AUTH_TOKEN" in head.secrets
     assert head.secrets == {"secretEnvironment.RAY_AUTH_TOKEN"}
+
+
+@pytest.mark.slow
+def test_processes_that_name_themselves_keep_their_environment(args: LocalClusterArgs) -> None:
+    """Ray's agents do, and are found by a mark in it when the supervisor was killed."""
+    code = (
+        "from ray._raylet import setproctitle; setproctitle('ray::DashboardAgent');"
+        "print(b'MLOPS_PROCESS=x/y' in open('/proc/self/environ', 'rb').read())"
+    )
+    environment = {**os.environ, **head_environment(args), "MLOPS_PROCESS": "x/y"}
+
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "True\n"
 
 
 def test_head_is_up_when_it_takes_jobs(platform: Recording) -> None:

@@ -347,6 +347,16 @@ def _grpc_refuses(port: int) -> bool:
         return False
 
 
+def test_every_process_carries_the_mark_by_which_it_is_found_and_ended(platform: Platform) -> None:
+    supervisor = psutil.Process(int((platform.checkout.home / "run" / "supervisord.pid").read_text()))
+    unmarked = []
+    for process in supervisor.children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # jobs and replicas come and go
+            if "MLOPS_PROCESS" not in process.environ():
+                unmarked.append(process)
+    assert not [process for process in unmarked if process.is_running()]
+
+
 def test_secrets_are_not_in_state_logs_or_arguments(platform: Platform) -> None:
     secrets = {str(e["token"]) for e in platform.endpoints.values() if e.get("token")}
     assert len(secrets) >= 3
