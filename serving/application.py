@@ -6,6 +6,7 @@ must not. Which versions to serve comes from control.
 """
 
 import asyncio
+import gc
 import hashlib
 import logging
 import os
@@ -94,6 +95,9 @@ class Candidate:
         self._listener = Listener(self._model)
         self._place = await self._listener.open(ray.util.get_node_ip_address())
         self._ticking = asyncio.create_task(self._tick())
+        # As in a replica: what lives as long as the process, Ray above all, the collector need not look at again.
+        gc.collect()
+        gc.freeze()
 
     async def place(self) -> tuple[Any, ...]:
         """Say where requests are taken, and the secret that its caller then shows: Ray lets nobody else ask."""
