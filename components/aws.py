@@ -182,6 +182,7 @@ def compose(target: AwsTarget, parent: pulumi.Resource) -> Mapping[str, Any]:
             zones=target.network.zones,
             alarm_topic=records.alarm_topic,
             feature_table=target.data.feature_kind == "feast",
+            retrained=target.pipelines.runner == "sagemaker" and target.pipelines.digest is not None,
         ),
         with_secrets,
     )

@@ -38,7 +38,10 @@ class InferenceSection:
 
 @dataclass(frozen=True, kw_only=True)
 class ServingArgs:
-    """What they are made with: the settings, and the components that stand before them."""
+    """What they are made with: the settings, and the components that stand before them.
+
+    `retrained` says whether something here trains a model anew when its drift is told.
+    """
 
     cloud: Cloud
     inference: InferenceSection
@@ -54,6 +57,7 @@ class ServingArgs:
     zones: int
     alarm_topic: pulumi.Input[str]
     feature_table: bool
+    retrained: bool
 
 
 def compose_serving(args: ServingArgs, on_cluster: pulumi.ResourceOptions) -> Mapping[str, Any]:
@@ -85,6 +89,7 @@ def compose_serving(args: ServingArgs, on_cluster: pulumi.ResourceOptions) -> Ma
             batching=section.batching,
             groups=section.groups,
             rollout_timeout_seconds=section.rollout_timeout_seconds,
+            retrained=args.retrained,
         ),
         pulumi.ResourceOptions.merge(on_cluster, pulumi.ResourceOptions(depends_on=[data.stores])),
     )

@@ -19,7 +19,7 @@ from components.governance.keys import Keys
 from components.identity.aws import AwsIdentities
 from components.models import Model
 from components.network.aws import AwsNetwork
-from components.pipelines import StandingPipelines
+from components.pipelines import StandingPipelines, drift
 from components.pipelines.aws import SageMakerPipelines, SageMakerPipelinesArgs
 from components.pipelines.definitions import RegistryWay
 from components.pipelines.kubernetes import KubernetesPipelines, KubernetesPipelinesArgs
@@ -28,8 +28,8 @@ from components.registry import kubernetes as registry
 from components.registry.images import reference
 from components.workload import Resources
 
-DATA = "data"
-"""Purpose of the bucket that jobs keep snapshots of data in."""
+DATA = drift.BUCKET
+"""Purpose of the bucket that jobs keep snapshots of data in, and that their model's drift is told in."""
 RUNS = "pipelines"
 """Prefix there of what one run made: a folder by pipeline and run."""
 RUN_DAYS = 365
@@ -102,7 +102,7 @@ def compose_training(
             purpose=DATA,
             key=args.key.arn("data"),
             old_versions_days=OLD_DATA_DAYS,
-            expire=[(f"{RUNS}/", RUN_DAYS)],
+            expire=[(f"{RUNS}/", RUN_DAYS), (f"{drift.PREFIX}/", RUN_DAYS)],
         ),
         within,
     )

@@ -150,6 +150,8 @@ MATRIX: tuple[Identity, ...] = (
             Grant(kind="bucket", name="audit", access="send", prefix="ledger/", key="audit"),
             Grant(kind="bucket", name="audit", access="read", prefix="ledger/", key="audit"),
             Grant(kind="bucket", name="captures", access="read"),
+            # Its objects start a model's pipeline.
+            Grant(kind="bucket", name="data", access="send", prefix="drift/"),
             Grant(kind="topic", name="alarms", access="send"),
         ),
     ),

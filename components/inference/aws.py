@@ -18,6 +18,7 @@ from components.cloud import Cloud
 from components.inference import FeatureAccess, Inference, InferenceArgs, RegistryAccess, secret_file
 from components.inference.kubernetes import KubernetesInference, KubernetesInferenceArgs, ServingSection
 from components.inference.ray_service import NAMESPACE, secret_path
+from components.pipelines import drift
 from components.registry.database import NAME as DATABASE
 from components.registry.database import PORT as DATABASE_PORT
 from components.registry.images import reference
@@ -56,6 +57,7 @@ class AwsInferenceArgs(InferenceArgs):
         database_host: host name of the database.
         database_secret: ARN of the secret that holds its user name and password, as JSON.
         ready: what gives the pods their roles, and secrets their way into the namespace.
+        retrained: whether something here trains a model anew when its drift is told.
     """
 
     cloud: Cloud
@@ -69,6 +71,7 @@ class AwsInferenceArgs(InferenceArgs):
     database_host: Input[str]
     database_secret: Input[str]
     ready: Sequence[pulumi.Resource] = ()
+    retrained: bool = False
 
 
 def registry_access(url: Input[str], username: Input[str]) -> RegistryAccess:
@@ -156,6 +159,7 @@ class AwsInference(Inference):
                     control_token=made["control-admin"].value,
                     checkpoint_store=_address(cloud, "audit", CHECKPOINTS),
                     capture_store=store,
+                    drift_store=_address(cloud, drift.BUCKET, drift.PREFIX) if args.retrained else None,
                 ),
                 self.child(depends_on=[*secrets, *derived, *args.ready]),
             )

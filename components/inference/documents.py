@@ -64,6 +64,7 @@ class ControlPlace:
             are none, and then labels are refused.
         ledger: where its checkpoints are kept and what signs them, as `serving.control.config.LedgerConfig` reads it.
         trust: who must have approved, whose approvals count, and whether artifacts must be signed.
+        drift_store: object store that alarms of drift are put into for who trains; None where nobody listens.
     """
 
     host: str
@@ -77,6 +78,7 @@ class ControlPlace:
     captures: Mapping[str, str] | None
     ledger: Mapping[str, Any]
     trust: Mapping[str, Any]
+    drift_store: str | None = None
 
 
 def serving_document(args: InferenceArgs, place: ServingPlace) -> dict[str, Any]:
@@ -136,4 +138,5 @@ def control_document(args: InferenceArgs, place: ControlPlace) -> dict[str, Any]
         "captures": {**place.captures, "retentionDays": args.capture.retention_days}
         if args.capture.enabled and place.captures
         else None,
+        "driftStore": place.drift_store,
     } | dict(place.trust)

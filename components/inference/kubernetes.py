@@ -94,6 +94,7 @@ class KubernetesInferenceArgs(InferenceArgs):
         control_token: the controller's admin token.
         checkpoint_store: object store of the ledger's checkpoints; see `serving.control.checkpoint_store`.
         capture_store: object store that captures are put into; see `serving.capture_store`.
+        drift_store: object store that alarms of drift are put into; see `serving.control.drift`.
     """
 
     section: ServingSection
@@ -105,6 +106,7 @@ class KubernetesInferenceArgs(InferenceArgs):
     control_token: Input[str]
     checkpoint_store: str
     capture_store: str | None = None
+    drift_store: str | None = None
 
 
 class KubernetesInference(Inference):
@@ -221,6 +223,7 @@ class KubernetesInference(Inference):
                 "trustRoots": self._roots(args),
                 **self._rehearsal(args),
             },
+            drift_store=args.drift_store,
         )
         files: dict[str, Input[str]] = {"/etc/mlops/control.json": Output.json_dumps(control_document(args, place))}
         if args.section.signers:

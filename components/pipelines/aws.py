@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pulumi
 from pulumi import Input, Output
-from pulumi_aws import cloudwatch, ec2, eks, iam, sagemaker, scheduler, vpc
+from pulumi_aws import cloudwatch, ec2, eks, iam, s3, sagemaker, scheduler, vpc
 
 from components.cloud import Cloud, allow, allow_key, policy
 from components.cluster.service_access import TRAINING
 from components.models import Model
-from components.pipelines import StandingPipelines, cron
+from components.pipelines import StandingPipelines, cron, drift
 from components.pipelines.definitions import (
     KEY,
     SECURITY_GROUP,
@@ -32,8 +32,6 @@ from components.pipelines.definitions import (
     training_role,
 )
 
-DRIFT = "drift found"
-"""`detail-type` of the event that starts a model's pipeline; its `detail.model` names the model."""
 HTTPS = 443
 
 
@@ -85,6 +83,9 @@ class SageMakerPipelines(StandingPipelines):
         rights = self._rights()
         self._group = self._machines()
         access = self._access()
+        s3.BucketNotification(
+            "drift", bucket=args.cloud.names.bucket(drift.BUCKET), eventbridge=True, opts=self.child()
+        )
         made = {model.name: self._pipeline(model, [rights, access]) for model in args.models}
         self.register(runs=made)
 
@@ -237,19 +238,13 @@ class SageMakerPipelines(StandingPipelines):
         )
 
     def _on_drift(self, model: Model, pipeline: sagemaker.Pipeline) -> None:
-        """Start the pipeline when somebody of this account says that the model's data drifted."""
+        """Start the pipeline when the controller has put an alarm of the model's drift."""
         cloud = self._args.cloud
-        pattern = {
-            "account": [cloud.account],
-            "source": [event_source(cloud)],
-            "detail-type": [DRIFT],
-            "detail": {"model": [model.name]},
-        }
         rule = cloudwatch.EventRule(
             f"drift-{model.name}",
             name=cloud.names.of("rule", f"drift-{model.name}"),
             description=f"Trains {model.name} anew when its data drifted",
-            event_pattern=json.dumps(pattern),
+            event_pattern=json.dumps(drift.pattern(cloud, model)),
             opts=self.child(),
         )
         cloudwatch.EventTarget(
@@ -260,8 +255,3 @@ class SageMakerPipelines(StandingPipelines):
             role_arn=self._role("drift"),
             opts=self.child(),
         )
-
-
-def event_source(cloud: Cloud) -> str:
-    """`source` of this environment's events."""
-    return f"mlops.{cloud.names.prefix}"

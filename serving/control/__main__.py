@@ -20,6 +20,7 @@ from serving.control.audit_api import Audit
 from serving.control.captures import Captures
 from serving.control.config import ControlConfig, read
 from serving.control.database import LEASE_SECONDS, LeaseHeldError
+from serving.control.drift import Drift, DriftStore
 from serving.control.joining import Joiner
 from serving.control.schema import SchemaError
 from serving.control.sealing import Sealing
@@ -51,8 +52,9 @@ def main() -> int:
         labels = Joiner(store, captures, config.captures.retention_days, time.time)
     audit = Audit(store.ledger, sealing.place, (sealing.key,)) if sealing else None
     unsealed = (lambda: sealing.unsealed_seconds) if sealing else None
+    drift = Drift(store, DriftStore(config.drift_store).put) if config.drift_store else None
     control = Control(
-        store, config.admin_token, config.replica_token, audit, labels=labels, lost=_end, unsealed=unsealed
+        store, config.admin_token, config.replica_token, audit, labels=labels, drift=drift, lost=_end, unsealed=unsealed
     )
     uvicorn.run(
         control.application(),

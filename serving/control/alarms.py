@@ -16,6 +16,8 @@ from policies.ledger.events import PolicyVerdict
 from policies.ledger.store import write_transaction
 from serving.control.admission import RefusedError
 from serving.control.audit import clean
+from serving.control.drift import KIND as DRIFT
+from serving.control.drift import Drift
 from serving.control.records import Draft
 from serving.control.schema import metadata
 from serving.control.store import ConflictError, Store, UnknownError
@@ -51,8 +53,14 @@ class Reported(Value):
 class Alarms:
     """Takes alarms. Its methods belong to the controller's event loop."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, drift: Drift | None = None) -> None:
+        """Make it.
+
+        Args:
+            store: the controller's state.
+            drift: where drift of a stable version is told to who trains; None where nobody listens.
+        """
+        self._store, self._drift = store, drift
         with write_transaction(store.database.engine) as connection:
             metadata.create_all(connection)
 
@@ -104,6 +112,10 @@ class Alarms:
             evidence={"action": reported.action, "about": about, **reported.figures},
         )
         draft = Draft(events=[event], writes=[partial(_insert, row=row)])
+        # A candidate is judged by its rollout; what it was trained on is about to be the data of today.
+        if self._drift is not None and reported.kind == DRIFT and about == "stable":
+            told = partial(self._drift.note, model=model, alarm=reported.to_json(), by=by, at=self._store.time)
+            draft.writes.append(told)
         draft.add({("alarms", model, "", reported.action): 1.0})
         alarm = Alarm.model_validate(reported.model_dump(include={"kind", "digest", "reason", "action"}))
         self._store.take_in(draft, alarms={model: (alarm,)})

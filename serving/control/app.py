@@ -39,6 +39,7 @@ from serving.auth import Bearer
 from serving.control.alarms import Alarms
 from serving.control.audit_api import Audit, AuditError
 from serving.control.database import LeaseLostError
+from serving.control.drift import Drift
 from serving.control.joining import Joiner
 from serving.control.labels import DifferentLabelError, read_labels
 from serving.control.metrics import page
@@ -82,6 +83,7 @@ class Control:
         audit: Audit | None = None,
         *,
         labels: Joiner | None = None,
+        drift: Drift | None = None,
         lost: Callable[[], None] = lambda: None,
         unsealed: Callable[[], float] | None = None,
     ) -> None:
@@ -93,11 +95,12 @@ class Control:
             replica_token: bearer token of replicas and the actuator.
             audit: the ledger for readers.
             labels: where labels go; None where predictions are not captured, so that there is nothing to compare with.
+            drift: where drift of a stable version is told to who trains; None where nobody listens.
             lost: called once when another controller has taken over: this process must end.
             unsealed: returns for how many seconds the ledger has lacked a checkpoint; None where none are made.
         """
         self._store, self._lost, self._labels = store, lost, labels
-        self._alarms, self._unsealed = Alarms(store), unsealed
+        self._alarms, self._drift, self._unsealed = Alarms(store, drift), drift, unsealed
         self._audit = audit or Audit(store.ledger, None, ())
         self.failed = False
         self._admin, self._replica = Bearer(admin_token), Bearer(replica_token)
@@ -135,6 +138,8 @@ class Control:
         tasks = [asyncio.create_task(self._tick())]
         if self._labels is not None:
             tasks.append(asyncio.create_task(self._labels.run()))
+        if self._drift is not None:
+            tasks.append(asyncio.create_task(self._drift.run()))
         try:
             yield
         finally:

@@ -106,6 +106,8 @@ class ControlConfig(_Model):
     ledger: LedgerConfig | None = None
     captures: CapturesConfig | None = None
     """None where nothing is captured: labels are then refused."""
+    drift_store: str | None = Field(None, pattern=_STORE)
+    """Where alarms of drift are put for who trains; None where nobody listens."""
 
     def gate(self) -> Gate:
         """Build the gate of the environment.

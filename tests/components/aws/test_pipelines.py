@@ -13,8 +13,8 @@ from components.cloud import Cloud
 from components.cluster.service_access import TRAINING, ServiceAccess, proxy_path, registering
 from components.identity import matrix
 from components.models import Model
-from components.pipelines import cron, definitions
-from components.pipelines.aws import SageMakerPipelines, SageMakerPipelinesArgs, event_source
+from components.pipelines import cron, definitions, drift
+from components.pipelines.aws import SageMakerPipelines, SageMakerPipelinesArgs
 from components.pipelines.definitions import RenderingError, definition, description, filled
 from components.testing import Recording
 from infra.rehearsal.aws.clients import Aws
@@ -293,12 +293,9 @@ def test_drift_of_a_model_starts_its_own_pipeline(recording: Recording, here: Cl
     rules = recording.of_type("aws:cloudwatch/eventRule:EventRule")
     targets = recording.of_type("aws:cloudwatch/eventTarget:EventTarget")
 
-    assert json.loads(rules["drift-loan"].inputs["eventPattern"]) == {
-        "account": ["333333333333"],
-        "source": [event_source(here)],
-        "detail-type": ["drift found"],
-        "detail": {"model": ["loan"]},
-    }
+    assert json.loads(rules["drift-loan"].inputs["eventPattern"]) == drift.pattern(here, LOAN)
+    notified = recording.only("aws:s3/bucketNotification:BucketNotification")
+    assert (notified.inputs["bucket"], notified.inputs["eventbridge"]) == (here.names.bucket("data"), True)
     assert targets["drift-loan"].inputs["roleArn"] == "arn:aws:iam::333333333333:role/acme-prod-drift"
 
 

@@ -10,9 +10,10 @@ def mend() -> None:
 
     ModifyDBSubnetGroup (moto 5.2) takes the group out of its table and does not put it back. ModifyDBInstance makes a
     second secret where RDS keeps the password already, and forgets the first, which is then left when all is deleted.
-    Objects under a lock: see `mend_checksums`.
+    Objects under a lock: see `mend_checksums`; notifications of a bucket: see `mend_notifications`.
     """
     mend_checksums()
+    mend_notifications()
     from moto.rds.models import DBInstance, RDSBackend
 
     faulty = RDSBackend.modify_db_subnet_group
@@ -55,3 +56,24 @@ def mend_checksums() -> None:
 
     put.mended = True  # type: ignore[attr-defined]
     S3Response._key_response_put = put
+
+
+def mend_notifications() -> None:
+    """Let a bucket tell whether its events go to EventBridge, which moto (5.2) heeds and leaves out of its answer."""
+    from moto.s3.responses import S3Response
+
+    silent = S3Response.get_bucket_notification
+    if getattr(silent, "mended", False):
+        return
+
+    def get_bucket_notification(self: Any) -> Any:
+        stated = self.backend.get_bucket_notification_configuration(self.bucket_name)
+        status, headers, body = silent(self)
+        if stated is None or stated.event_bridge is None:
+            return status, headers, body
+        text = body.decode() if isinstance(body, bytes) else body
+        end = "</NotificationConfiguration>"
+        return status, headers, text.replace(end, f"<EventBridgeConfiguration/>{end}")
+
+    get_bucket_notification.mended = True  # type: ignore[attr-defined]
+    S3Response.get_bucket_notification = get_bucket_notification

@@ -211,6 +211,27 @@ KINDS = (
         Look("get_bucket_logging", _BUCKET, "LoggingEnabled"),
         Call("put_bucket_logging", {**_BUCKET, "BucketLoggingStatus": lambda _at: {}}),
     ),
+    _setting(
+        "aws:s3/bucketNotification:BucketNotification",
+        Call(
+            "put_bucket_notification_configuration",
+            {
+                **_BUCKET,
+                "NotificationConfiguration": lambda at: (
+                    {"EventBridgeConfiguration": {}} if at.inputs.get("eventbridge") else {}
+                ),
+            },
+            uses=("eventbridge",),
+            always=True,
+        ),
+        Look(
+            "get_bucket_notification_configuration",
+            _BUCKET,
+            lambda found, _at: {"eventbridge": "EventBridgeConfiguration" in found},
+        ),
+        Call("put_bucket_notification_configuration", {**_BUCKET, "NotificationConfiguration": lambda _at: {}}),
+        outputs={"eventbridge": lambda at: at.world["eventbridge"]},
+    ),
     Kind(
         token="aws:s3/bucketObjectv2:BucketObjectv2",
         service="s3",
