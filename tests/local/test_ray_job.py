@@ -1,7 +1,8 @@
 """A training run of the `aws` target on a real Ray: the rendered RayJob is submitted as KubeRay's submitter does it.
 
 The cluster is that of the platform, MLflow and its password are real, and S3, DynamoDB and Secrets Manager are played
-by moto. What Kubernetes would do is done here: variables and files of the pod, and its folders, which lie elsewhere.
+by moto, which keeps every call: the policy of the role must allow each. What Kubernetes would do is done here:
+variables and files of the pod, and its folders, which lie elsewhere.
 """
 
 import json
@@ -19,14 +20,18 @@ import pytest
 from components.cloud import Cloud
 from components.cluster.placement import NodePoolArgs
 from components.feature_store.aws import store_environment
+from components.identity.matrix import identity, statements
 from components.models import Model
 from components.naming import Names
 from components.pipelines.ray_job import CODE, STEPS, WORK, RunArgs, name_of, ray_job
 from components.pipelines.steps import steps_of
 from components.pipelines.trainer_key import signing_environment
 from components.workload import Resources
-from infra.rehearsal.moto import MotoServer, moto_server
+from infra.rehearsal.children import child
+from infra.rehearsal.moto import MotoServer
+from policies.access import evaluate
 from policies.releases.keys import make_key
+from tests.local import aws_calls
 from tests.local.checkout import Platform
 from training.pipelines.launch import RUN, Job, started
 
@@ -39,9 +44,10 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AW
 
 @dataclass
 class Account:
-    """What the program makes in an account for training, on moto."""
+    """What the program makes in an account for training, on moto; `recording` keeps the calls that a run makes."""
 
     server: MotoServer
+    recording: Path
 
     def client(self, service: str) -> Any:
         return boto3.client(
@@ -68,8 +74,10 @@ def model(tmp_path: Path) -> Model:
 
 @pytest.fixture
 def account(tmp_path: Path) -> Iterator[Account]:
-    with moto_server(tmp_path / "moto.log") as server:
-        made = Account(server)
+    recording = tmp_path / "recording"
+    environment = {"MOTO_ACCOUNT_ID": NAMES.account, aws_calls.FILE: str(recording)}
+    with child("infra.rehearsal.aws.gaps", environment, tmp_path / "moto.log") as port:
+        made = Account(MotoServer(f"http://127.0.0.1:{port}"), recording)
         for purpose in ("data", "features"):
             made.client("s3").create_bucket(
                 Bucket=NAMES.bucket(purpose), CreateBucketConfiguration={"LocationConstraint": REGION}
@@ -84,14 +92,19 @@ def account(tmp_path: Path) -> Iterator[Account]:
         made.client("secretsmanager").create_secret(
             Name=NAMES.path("secret", "signing-key"), SecretString=(tmp_path / "trainer").read_text()
         )
+        aws_calls.record(made.server)
         yield made
 
 
-def rendered(platform: Platform, model: Model) -> dict[str, Any]:
-    """The copy of the model's RayJob that the launcher makes for a Job."""
-    cloud = Cloud(
+@pytest.fixture
+def cloud(platform: Platform) -> Cloud:
+    return Cloud(
         stack="dev", names=NAMES, partition="aws", tags={}, protected=False, project=str(platform.checkout.root)
     )
+
+
+def rendered(cloud: Cloud, platform: Platform, model: Model) -> dict[str, Any]:
+    """The copy of the model's RayJob that the launcher makes for a Job."""
     tracking = platform.endpoints["tracking"]
     args = RunArgs(
         image="registry/training@sha256:" + "a" * 64,
@@ -163,15 +176,24 @@ def submit(
         },
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
 
 
+def refused(recording: str, cloud: Cloud) -> list[str]:
+    """What the role of Ray jobs may not do, of the calls that a run made."""
+    rights = [json.dumps({"Version": "2012-10-17", "Statement": statements(identity("jobs"), cloud)})]
+    calls = aws_calls.recorded(recording, cloud)
+    assert any(call.action == "secretsmanager:GetSecretValue" for call in calls), "the run was not recorded"
+    judged = [(call, evaluate(rights, call)) for call in calls]
+    return [f"{call.action} on {call.resource}" for call, verdict in judged if verdict.outcome != "allowed"]
+
+
 def test_a_rendered_run_trains_and_another_attempt_repeats_nothing(
-    platform: Platform, account: Account, model: Model, tmp_path: Path
+    platform: Platform, account: Account, cloud: Cloud, model: Model, tmp_path: Path
 ) -> None:
-    job = rendered(platform, model)
+    job = rendered(cloud, platform, model)
     entrypoint, variables = of_the_pod(job, platform, account, tmp_path)
     place = f"{DATA}/{job['metadata']['name']}/"
 
@@ -179,6 +201,7 @@ def test_a_rendered_run_trains_and_another_attempt_repeats_nothing(
 
     assert "succeeded" in done.stdout, done.stdout + done.stderr
     assert "passed its evaluation" in done.stdout
+    assert refused(account.recording.read_text(), cloud) == []
     kept = account.keys(place)
     assert {"ingest/result.json", "materialize/result.json", "train/result.json"} <= kept.keys()
     assert any(key.startswith("snapshots/") for key in kept)
