@@ -57,14 +57,20 @@ def down(
     purge: Annotated[bool, typer.Option("--purge", help="Remove the stack's data and state too (asks first).")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Stop everything the stack runs. Data stays, so that the next `up` serves the same versions."""
+    """Stop everything the stack runs. Locally data stays, and the next `up` serves the same versions.
+
+    In an account all that the stack made is destroyed, with its data where that is not protected: it asks first.
+    """
     context = Context(stack)
-    if purge and not yes:
-        typer.confirm(
-            f"Remove registry, features, captures, job results and state of stack {stack!r} under {context.home}?",
-            abort=True,
-        )
+    question = _what_goes(context, purge=purge)
+    if question and not yes:
+        typer.confirm(question, abort=True)
     context.engine.destroy(*_program_needed(context))
+    if context.settings.aws is not None:
+        if purge:
+            context.engine.remove()
+        say(f"stack {stack} is destroyed" + (", and its state with it" if purge else ""))
+        return
     for pid in sorted(shutdown(str(context.home))):
         say(f"stack {stack}: ended process {pid}, which a killed run had left behind")
     if purge:
@@ -74,6 +80,18 @@ def down(
         f"stack {stack} is down"
         + (" and its data is gone" if purge else f"; its data is kept in {context.home / 'data'}")
     )
+
+
+def _what_goes(context: Context, *, purge: bool) -> str:
+    """What to ask before a stack is taken down; nothing where nothing is lost by it."""
+    settings, stack = context.settings, context.stack
+    if settings.aws is None:
+        lost = f"registry, features, captures, job results and state of stack {stack!r} under {context.home}"
+        return f"Remove {lost}?" if purge else ""
+    where = f"in account {settings.aws.account_id}, {settings.aws.region}"
+    if settings.foundation is not None:
+        return f"Destroy stack {stack!r}: no model is served any more by the platform {settings.foundation!r} {where}?"
+    return f"Destroy stack {stack!r} {where}, with its database, buckets, tables and all that is in them?"
 
 
 def _program_needed(context: Context) -> list[str]:
