@@ -119,7 +119,7 @@ def listed(value: Any) -> Sequence[str]:
 @cache
 def _pattern(pattern: str, ignore_case: bool) -> re.Pattern[str]:
     text = "".join(".*" if one == "*" else "." if one == "?" else re.escape(one) for one in pattern)
-    return re.compile(text, re.IGNORECASE if ignore_case else 0)
+    return re.compile(text, re.IGNORECASE if ignore_case else re.NOFLAG)
 
 
 def like(pattern: str, value: str, *, ignore_case: bool = False) -> bool:

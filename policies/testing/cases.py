@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
+
 from policies.rule import Rule
 from policies.testing.verdicts import NEEDED, Case, noted
 
@@ -100,7 +102,7 @@ def run(tests: Sequence[Test], *, until_failure: bool = False) -> Outcome:
         with noted() as made:
             try:
                 one.call()
-            except Exception as error:  # noqa: BLE001 - a test fails by whatever it raises
+            except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - a test fails by whatever it raises
                 failures.append((one.name, f"{type(error).__name__}: {error}"))
                 if until_failure:
                     break

@@ -1,9 +1,10 @@
 """The mutation run: breaks rules in every way of a list, and tells which broken rule no test catches.
 
-    python -m policies.testing.mutation [RULE…] [--changed BASE] [--deep] [--seconds N] [--json FILE]
+    python -m policies.testing.mutation [RULE | MODULE …] [--changed BASE] [--deep] [--seconds N] [--json FILE]
 
 Everything happens in this process: a mutant takes the place of its module, the tests of that module are loaded anew and
-run until one fails. A thousand mutants take about a minute.
+run until one fails. A thousand mutants take about a minute. What rules share is broken too: there the rules that lead
+to it are loaded anew as well, and their tests count.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 
@@ -26,11 +28,12 @@ import yaml
 from policies.rule import Rule
 from policies.rules import all_rules
 from policies.testing.cases import PROJECT, CasesError, file_of, run, tests_in
+from policies.testing.helpers import dependents, helpers, tests_of
 from policies.testing.mutants import Mutant, mutants
 
 EQUIVALENT = Path(__file__).parent / "equivalent.yaml"
 _PATIENCE = 10.0
-"""Seconds after which a mutant that does not end counts as caught."""
+"""Seconds of this process after which a mutant that does not end counts as caught, however busy the machine is."""
 
 
 class MutationError(Exception):
@@ -73,7 +76,7 @@ class Report:
     def text(self) -> str:
         """Return it for people."""
         lines = [
-            f"{len(self.modules)} files of rules, {self.caught} mutants caught, {len(self.survivors)} not, "
+            f"{len(self.modules)} files, {self.caught} mutants caught, {len(self.survivors)} not, "
             f"{self.equivalent} equivalent, in {self.seconds:.0f} s"
         ]
         lines += [f"NOT CAUGHT  {one}" for one in self.survivors]
@@ -83,11 +86,19 @@ class Report:
         return "\n".join(lines)
 
 
-def mutate(rules: Sequence[Rule], *, deep: bool = False, seconds: float = float("inf"), say: bool = False) -> Report:
-    """Break the files in which rules stand, and run their tests against each mutant.
+def mutate(
+    rules: Sequence[Rule],
+    shared: Sequence[str] = (),
+    *,
+    deep: bool = False,
+    seconds: float = float("inf"),
+    say: bool = False,
+) -> Report:
+    """Break the files in which rules stand, and what they share, and run their tests against each mutant.
 
     Args:
         rules: the rules.
+        shared: modules that rules share (`helpers`).
         deep: whether numbers are moved by one and loops ended early, too.
         seconds: after how many no further file is begun.
         say: whether to tell the progress on standard error.
@@ -95,7 +106,9 @@ def mutate(rules: Sequence[Rule], *, deep: bool = False, seconds: float = float(
     begun = time.monotonic()
     report = Report()
     known = _equivalent()
-    for name, tests in sorted({(rule.judge.__module__, file_of(rule)) for rule in rules}):
+    wanted = {rule.judge.__module__: [file_of(rule)] for rule in rules}
+    wanted |= {name: tests_of(name, all_rules()) for name in shared}
+    for name, tests in sorted(wanted.items()):
         if time.monotonic() - begun > seconds:
             report.not_reached.append(name)
             continue
@@ -107,8 +120,8 @@ def mutate(rules: Sequence[Rule], *, deep: bool = False, seconds: float = float(
     return report
 
 
-def changed_rules(base: str, project: Path = PROJECT) -> list[Rule]:
-    """Return the rules whose file, or file of tests, differs from what a branch had when this one left it.
+def changed(base: str, project: Path = PROJECT) -> tuple[list[Rule], list[str]]:
+    """Return the rules whose file or tests differ from what a branch had when this one left it, and such helpers.
 
     Raises:
         MutationError: there is no such branch.
@@ -116,15 +129,19 @@ def changed_rules(base: str, project: Path = PROJECT) -> list[Rule]:
     fork = _git(project, "merge-base", base, "HEAD")
     names = _git(project, "diff", "--name-only", fork).splitlines()
     names += _git(project, "ls-files", "--others", "--exclude-standard").splitlines()
-    changed = {project / name for name in names}
-    return [rule for rule in all_rules() if {file_of(rule), _source(rule.judge.__module__)} & changed]
+    differ = {project / name for name in names}
+    rules = [rule for rule in all_rules() if {file_of(rule), _source(rule.judge.__module__)} & differ]
+    shared = [one for one in helpers(all_rules()) if {_source(one), *tests_of(one, ())} & differ]
+    return rules, shared
 
 
-def _module(name: str, tests: Path, known: dict[str, str], report: Report, *, deep: bool) -> None:
-    try:
-        failures = run(tests_in(tests)).failures
-    except CasesError as error:
-        failures = [(tests.stem, str(error))]
+def _module(name: str, tests: Sequence[Path], known: dict[str, str], report: Report, *, deep: bool) -> None:
+    failures: list[tuple[str, str]] = [] if tests else [(name, "it has none")]
+    for file in tests:
+        try:
+            failures += run(tests_in(file)).failures
+        except CasesError as error:
+            failures.append((file.stem, str(error)))
     if failures:
         told = "; ".join(f"{test}: {text}" for test, text in failures)
         report.untested.append(f"{name}: its tests fail without any mutant: {told}")
@@ -147,13 +164,30 @@ def _module(name: str, tests: Path, known: dict[str, str], report: Report, *, de
     report.stale += [f"{name}: {key}: there is no such mutant" for key in left]
 
 
-def _is_caught(name: str, mutant: Mutant, tests: Path) -> bool:
+def _is_caught(name: str, mutant: Mutant, tests: Sequence[Path]) -> bool:
     code = compile(mutant.tree, f"<mutant of {name}>", "exec")
     try:
-        with _patience(_PATIENCE), _in_place(name, code):
-            return bool(run(tests_in(tests), until_failure=True).failures)
+        with _patience(_PATIENCE), contextlib.ExitStack() as places:
+            places.enter_context(_in_place(name, code))
+            for other in _led_to(name):
+                places.enter_context(_in_place(other, _code(other)))
+            return any(run(tests_in(file), until_failure=True).failures for file in tests)
     except (Exception, _TooLongError):  # noqa: BLE001 - a module that does not even load is caught
         return True
+
+
+@cache
+def _led_to(name: str) -> Sequence[str]:
+    """Return the modules that are loaded anew when what they share is another: none for a file of rules."""
+    rules = all_rules()
+    shared = helpers(rules)
+    return dependents(name, {*shared, *(rule.judge.__module__ for rule in rules)}) if name in shared else ()
+
+
+@cache
+def _code(name: str) -> CodeType:
+    source = _source(name)
+    return compile(source.read_text("utf-8"), str(source), "exec")
 
 
 @contextlib.contextmanager
@@ -179,13 +213,13 @@ def _patience(seconds: float) -> Iterator[None]:
     def end(_number: int, _frame: FrameType | None) -> None:
         raise _TooLongError
 
-    before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGVTALRM, end)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def _equivalent() -> dict[str, dict[str, str]]:
@@ -218,21 +252,25 @@ def _git(project: Path, *arguments: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; the exit code is 0 where every mutant is caught, 1 where one is not, 2 where nothing was told."""
     parser = argparse.ArgumentParser(prog="python -m policies.testing.mutation", description=__doc__.splitlines()[0])
-    parser.add_argument("rules", nargs="*", metavar="RULE", help="ids of rules; all by default")
-    parser.add_argument("--changed", metavar="BASE", help="the rules that differ from this branch")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="ids of rules, or modules that they share; all by default"
+    )
+    parser.add_argument("--changed", metavar="BASE", help="what differs from this branch")
     parser.add_argument("--deep", action="store_true", help="move numbers by one and end loops early, too")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further file after so many")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there, too")
     stated = parser.parse_args(arguments)
     rules = list(all_rules())
-    if unknown := sorted(set(stated.rules) - {rule.id for rule in rules}):
-        parser.error(f"there is no rule {', '.join(unknown)}")
+    shared = helpers(rules)
+    if unknown := sorted(set(stated.names) - {rule.id for rule in rules} - set(shared)):
+        parser.error(f"there is no rule {', '.join(unknown)}, and rules share no such module; they share {shared}")
     try:
         if stated.changed:
-            rules = changed_rules(stated.changed)
-        if stated.rules:
-            rules = [rule for rule in rules if rule.id in stated.rules]
-        report = mutate(rules, deep=stated.deep, seconds=stated.seconds, say=True)
+            rules, shared = changed(stated.changed)
+        if stated.names:
+            rules = [rule for rule in rules if rule.id in stated.names]
+            shared = [one for one in shared if one in stated.names]
+        report = mutate(rules, shared, deep=stated.deep, seconds=stated.seconds, say=True)
     except MutationError as error:
         sys.stderr.write(f"{error}\n")
         return 2

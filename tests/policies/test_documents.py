@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from policies.documents import DocumentError, denies_plain_transport, statements
+from policies.documents import DocumentError, denies_plain_transport, like, statements
 
 TLS: dict[str, Any] = {
     "Effect": "Deny",
@@ -42,6 +42,22 @@ def test_what_is_no_document_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "broken",
+    [{"Effect": "Maybe", "Action": "*"}, {"Effect": "Allow", "Resource": "*"}, "Allow", ["Effect"]],
+    ids=["effect", "action", "text", "list"],
+)
+def test_one_broken_statement_among_good_ones_is_refused(broken: Any) -> None:
+    with pytest.raises(DocumentError):
+        statements({"Statement": [TLS, broken]})
+
+
+def test_a_pattern_heeds_case_unless_told() -> None:
+    assert like("arn:aws:s3:::Data*", "arn:aws:s3:::Data1")
+    assert not like("arn:aws:s3:::Data*", "arn:aws:s3:::data1")
+    assert like("S3:Get?bject", "s3:getObject", ignore_case=True)
+
+
+@pytest.mark.parametrize(
     ("condition", "narrowed"),
     [
         ({"StringEquals": {"aws:SourceAccount": "333333333333"}}, True),
@@ -50,6 +66,7 @@ def test_what_is_no_document_is_refused(text: str) -> None:
         ({"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}, False),
         ({"StringNotEquals": {"aws:SourceAccount": "333333333333"}}, False),
         ({"StringLike": {"aws:SourceAccount": "*"}}, False),
+        ({"StringLike": {"aws:SourceAccount": ["333333333333", "*"]}}, False),
         ({"Bool": {"aws:SecureTransport": "true"}}, False),
         ({}, False),
     ],
@@ -66,7 +83,9 @@ def test_plain_transport_is_denied_to_everybody_under_no_other_condition() -> No
         {"Effect": "Allow"},
         {"Principal": {"AWS": "arn:aws:iam::333333333333:root"}},
         {"Condition": {"Bool": {"aws:SecureTransport": "true"}}},
+        {"Condition": {"Bool": {"aws:SecureTransport": ["true", "false"]}}},
         {"Condition": {"BoolIfExists": {"aws:SecureTransport": "false"}}},
         {"Condition": {**TLS["Condition"], "StringEquals": {"a": "b"}}},
     ):
         assert not denies_plain_transport({"Statement": [{**TLS, **changed}]})
+        assert denies_plain_transport({"Statement": [{**TLS, **changed}, TLS]})

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from policies.plan import Resource, UndeterminedError
-from policies.pods import all_pods, pods_of, selects, text_of
+from policies.plan import Resource, Secret, UndeterminedError
+from policies.pods import all_pods, plain, pods_of, selects, text_of
 from policies.testing import resource, unknown, world
 
 POD = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "one"}]}}
@@ -85,3 +85,7 @@ def test_a_selector_picks_labels(selector: Any, picks: bool) -> None:
 
 def test_a_path_is_told_as_people_write_it() -> None:
     assert text_of(("spec", "containers", 0, "image")) == "spec.containers[0].image"
+
+
+def test_a_value_is_plain_whether_or_not_it_is_marked_as_secret() -> None:
+    assert (plain(Secret("a")), plain("b")) == ("a", "b")

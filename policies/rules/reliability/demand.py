@@ -6,6 +6,7 @@ Pods of charts are not in a plan; what daemon sets take of every node is `DAEMON
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -82,7 +83,7 @@ def quota_of(resource: Resource) -> Capacity:
     return Capacity(
         cpus=quantity(cpus) if cpus is not None else math.inf,
         memory_mib=mib(memory) if memory is not None else math.inf,
-        gpus=int(quantity(gpus)) if gpus is not None else 10**9,
+        gpus=int(quantity(gpus)) if gpus is not None else sys.maxsize,
     )
 
 

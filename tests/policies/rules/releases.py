@@ -73,6 +73,7 @@ def manifest(
     groups: bool = True,
     expires: datetime = NOW + timedelta(days=90),
     environments: tuple[str, ...] = ("prod",),
+    root: str = ROOT,
     **changes: Any,
 ) -> dict[str, Any]:
     """Return the manifest of a version, signed by its trainer and approved."""
@@ -95,7 +96,7 @@ def manifest(
         latency=ev.Latency(runtime="onnx", predictions=10, rounds=1, p50_ms=0.1, p99_ms=0.2),
         checks=judged, passed=passed, reasons=reasons,
     )  # fmt: skip
-    signature = sign_artifact("loans", digest, TRAINER.principal, ROOT, key_signer(TRAINER.key))
+    signature = sign_artifact("loans", digest, TRAINER.principal, root, key_signer(TRAINER.key))
     stated: dict[str, Any] = {
         "model": "loans", "version": version, "digest": digest, "source": "models:/loans", "run": "r1",
         "files": {"model.onnx": "e" * 64}, "commit": "c" * 40, "trained_by": TRAINER.principal,
@@ -108,7 +109,7 @@ def manifest(
     for one in approvers:
         statement = Statement(
             principal=one.principal, role=one.role, environments=environments, approved_at=NOW - timedelta(hours=1),
-            expires_at=expires, trust_root=ROOT,
+            expires_at=expires, trust_root=root,
         )  # fmt: skip
         made = with_approval(made, approve(made, statement, key_signer(one.key)))
     return made.to_json()

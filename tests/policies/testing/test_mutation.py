@@ -11,9 +11,9 @@ import pytest
 
 import policies
 from policies.rule import Rule
-from policies.testing import mutation
+from policies.testing import helpers, mutation
 from policies.testing.cases import PROJECT
-from policies.testing.mutation import MutationError, changed_rules, main, mutate
+from policies.testing.mutation import MutationError, changed, main, mutate
 
 pytestmark = pytest.mark.slow  # a file that takes seconds together
 
@@ -125,7 +125,7 @@ def test_file_is_not_begun_when_the_time_is_over_and_that_is_told(rule: Rule) ->
 
 def test_branch_that_does_not_exist_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(MutationError, match="no-such-branch"):
-        changed_rules("no-such-branch")
+        changed("no-such-branch")
     assert main(["--changed", "no-such-branch"]) == 2
     assert "no-such-branch" in capsys.readouterr().err
 
@@ -150,8 +150,41 @@ def test_every_mutant_of_a_changed_rule_is_caught(capsys: pytest.CaptureFixture[
     found = base()
     if found is None:
         pytest.skip("no main branch to compare with; `python -m policies.testing.mutation` runs it whole")
-    rules = changed_rules(found)
-    report = mutate(rules, seconds=120)
+    rules, shared = changed(found)
+    report = mutate(rules, shared, seconds=120)
     with capsys.disabled():
-        print(f"\n{len(rules)} rules differ from {found}: {report.text()}")
+        print(f"\n{len(rules)} rules and {len(shared)} modules that rules share differ from {found}: {report.text()}")
     assert report.passed, report.text()
+
+
+SHARED = "def large(size):\n    return size > 3\n"
+LED = RULES.replace("LIMIT = 3\n", "from policies.shared_of_a_test import large\n").replace(
+    "size > LIMIT", "large(size)"
+)
+
+
+@pytest.fixture
+def led(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rule]:
+    """A rule that asks a module which it shares with others."""
+    name = "policies.led_of_a_test"
+    (tmp_path / "shared_of_a_test.py").write_text(SHARED)
+    (tmp_path / "led_of_a_test.py").write_text(LED)
+    (tmp_path / "test_led.py").write_text(TESTS.replace("policies.rules_of_a_test", name))
+    monkeypatch.setattr(policies, "__path__", [*policies.__path__, str(tmp_path)])
+    monkeypatch.setattr(mutation, "PROJECT", tmp_path)
+    for module in (mutation, helpers):
+        monkeypatch.setattr(module, "file_of", lambda rule: tmp_path / "test_led.py")
+    found = importlib.import_module(name).small
+    monkeypatch.setattr(mutation, "all_rules", lambda: (found,))
+    yield found
+    for one in (name, "policies.shared_of_a_test"):
+        del sys.modules[one]
+
+
+def test_what_rules_share_is_broken_too_and_held_by_the_tests_of_the_rules(led: Rule, tmp_path: Path) -> None:
+    shared = helpers.helpers([led])
+    assert shared == ["policies.shared_of_a_test"]
+    report = mutate([], shared)
+    assert (report.passed, report.caught) == (True, 2), report.text()
+    (tmp_path / "test_led.py").write_text((tmp_path / "test_led.py").read_text().replace("size=3", "size=2"))
+    assert mutate([], shared).survivors == ["shared_of_a_test.py:2 large: size > 3 → >="]

@@ -178,3 +178,29 @@ def test_plan_without_aws_is_none_of_their_business() -> None:
     local = resource("blueprint:index:Process", "registry")
     for rule in (expected_within_budget, worst_case_within_limit, everything_priced, budget_with_alarms):
         skip(rule, local)
+
+
+def test_three_of_the_dearest_are_named() -> None:
+    many = [
+        resource("aws:rds/instance:Instance", f"db{size}", engine="postgres", instanceClass="db.t3.medium",
+                 allocatedStorage=size, storageType="gp3")
+        for size in (20, 40, 60, 80)
+    ]  # fmt: skip
+    (found,) = deny(expected_within_budget, *many, settings=with_settings(budgetUsd=1))
+    assert [name in found.text for name in ("db80", "db60", "db40", "db20")] == [True, True, True, False]
+
+
+def test_everything_without_a_price_is_named_and_what_is_not_known_is_looked_for_behind_it() -> None:
+    redshift = resource("aws:redshift/cluster:Cluster", "x")
+    deny(everything_priced, redshift, database("db.m9.huge"), settings=SETTINGS, times=2)
+    undetermined(expected_within_budget, redshift, database(unknown()), settings=SETTINGS)
+
+
+def test_each_budget_is_judged() -> None:
+    second = resource("aws:budgets/budget:Budget", "second", {**budget().inputs, "limitAmount": "501"})
+    deny(budget_with_alarms, budget(), second, settings=SETTINGS, at=second)
+
+
+def test_warning_without_a_threshold_does_not_count() -> None:
+    changed = [{name: one for name, one in BOTH[0].items() if name != "threshold"}, BOTH[1]]
+    deny(budget_with_alarms, budget(notifications=changed), settings=SETTINGS, says="what was spent")

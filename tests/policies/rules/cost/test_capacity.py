@@ -210,3 +210,18 @@ def test_plan_without_pools_is_none_of_their_business() -> None:
     key = resource("aws:kms/key:Key", "data")
     for rule in (instance_family_allowed, pool_has_limits, gpu_count, autoscaling_has_a_maximum):
         skip(rule, key)
+
+
+def test_each_group_of_workers_has_a_maximum() -> None:
+    one = ray(10)
+    groups = one.inputs["spec"]["rayClusterConfig"]
+    first, second = dict(groups["workerGroupSpecs"][0]), {**groups["workerGroupSpecs"][0], "maxReplicas": 11}
+    cluster = {**groups, "workerGroupSpecs": [first, second]}
+    both = resource(one.type, "inference", spec={"rayClusterConfig": cluster})
+    deny(
+        autoscaling_has_a_maximum, both, settings=SETTINGS, path="spec.rayClusterConfig.workerGroupSpecs.1.maxReplicas"
+    )
+
+
+def test_an_hour_is_sixty_minutes() -> None:
+    deny(spare_outside_production, pool("training", after="61m"), settings=SETTINGS, environment="dev")

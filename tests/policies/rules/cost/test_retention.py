@@ -109,3 +109,10 @@ def test_plan_without_them_is_none_of_their_business() -> None:
     key = resource("aws:kms/key:Key", "data")
     for rule in (log_retention_bounded, capture_retention_bounded, old_versions_expire):
         skip(rule, key)
+
+
+def test_a_day_is_enough_for_old_versions() -> None:
+    data = resource("aws:s3/bucket:Bucket", "data")
+    rule = {"status": "Enabled", "noncurrentVersionExpiration": {"noncurrentDays": 1}}
+    kind = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
+    admit(old_versions_expire, data, resource(kind, "data", bucket=data, rules=[rule]))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from policies.plan import Resource
+from policies.releases.keys import REHEARSAL
 from policies.rules.governance.approvals import approvals_enforced, release_approved
 from policies.testing import NOW, admit, deny, resource, undetermined, unknown
 from tests.policies.rules.releases import OWNER, RISK, ROOT, SIGNERS, TRAINER, Person, checks, manifest, release
@@ -84,6 +85,21 @@ def test_rule_of_the_environment_approves_in_dev_and_still_asks_for_the_signatur
     deny(release_approved, release(manifest(approvers=(), signed=False), trust=by_rule), environment="dev")
 
 
+def test_dev_asks_for_people_where_its_settings_do() -> None:
+    people, unapproved = TRUST | {"environment": "dev"}, manifest(approvers=(), environments=("dev",))
+    deny(release_approved, release(unapproved, trust=people), environment="dev", says="1 approval")
+
+
+def test_examples_are_judged_by_the_keys_of_rehearsals() -> None:
+    shipped = release(manifest(root=REHEARSAL), trust=TRUST | {"root": REHEARSAL})
+    admit(release_approved, shipped)
+
+
+def test_first_fault_of_a_broken_manifest_is_told() -> None:
+    broken = {name: value for name, value in manifest().items() if name not in ("version", "commit")}
+    deny(release_approved, release(broken), says="not well formed: version")
+
+
 def test_time_is_that_of_the_gate() -> None:
     admit(release_approved, release(), now=NOW + timedelta(days=89))
     deny(release_approved, release(), now=NOW + timedelta(days=91), says="1 approval")
@@ -125,4 +141,10 @@ def test_controller_whose_configuration_is_not_known_leaves_it_open() -> None:
 
 def test_every_document_of_a_config_map_is_looked_at() -> None:
     data = {"a.json": "{}", "b.control.json": json.dumps({"approval": "rule", "signature": "required"})}
+    deny(approvals_enforced, resource("kubernetes:core/v1:ConfigMap", "control", data=data), path="data.b.control.json")
+
+
+def test_each_controller_of_a_config_map_is_looked_at() -> None:
+    good = json.dumps({"approval": "signatures", "signature": "required"})
+    data = {"a.control.json": good, "b.control.json": json.dumps({"approval": "rule", "signature": "required"})}
     deny(approvals_enforced, resource("kubernetes:core/v1:ConfigMap", "control", data=data), path="data.b.control.json")

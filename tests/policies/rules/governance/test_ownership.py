@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from policies.ownership import label_value
+from policies.ownership import label_value, labels
 from policies.plan import Resource
 from policies.rules.governance.ownership import namespace_labelled, nodes_tagged, resource_tagged
+from policies.taggable import FILE, taggable
 from policies.testing import admit, deny, resource, undetermined, unknown
 
 SETTINGS = {
@@ -149,3 +150,13 @@ def test_every_kind_that_a_template_starts_is_looked_at() -> None:
     stated[1]["tags"] = {}
     changed = resource(second.type, "system", tagSpecifications=stated)
     deny(nodes_tagged, changed, path="tagSpecifications[1].tags", **FACTS)
+
+
+def test_only_marks_become_labels() -> None:
+    assert labels({"owner": "ML platform", "team": "x"}) == {"mlops/owner": "ML-platform"}
+
+
+def test_table_of_types_is_read_from_its_first_row_on() -> None:
+    rows = [line.split(",") for line in FILE.read_text("utf-8").splitlines()[1:]]
+    assert taggable() == {token: reached == "yes" for token, reached in rows}
+    assert all(token.startswith("aws:") for token in taggable())

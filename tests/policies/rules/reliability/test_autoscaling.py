@@ -60,3 +60,9 @@ def test_least_is_no_more_than_most(kind: Any) -> None:
 def test_the_path_names_the_group() -> None:
     deny(bounds_consistent, workers(3, 3, 2), path="spec.rayClusterConfig.workerGroupSpecs[0].minReplicas")
     deny(bounds_consistent, nodes(1, 3, 2), path="scalingConfig.desiredSize")
+
+
+def test_each_group_of_workers_is_judged() -> None:
+    groups = [{"minReplicas": 1, "maxReplicas": 2}, {"minReplicas": 3, "maxReplicas": 2}]
+    both = resource("kubernetes:ray.io/v1:RayCluster", "i", spec={"workerGroupSpecs": groups})
+    deny(bounds_consistent, both, path="spec.workerGroupSpecs[1].minReplicas")

@@ -54,3 +54,17 @@ def test_a_limit_below_what_is_asked_for_is_denied() -> None:
 
 def test_resources_that_are_not_known_are_undetermined() -> None:
     undetermined(requests_and_limits, deployment({"resources": unknown()}))
+
+
+def cluster(head: Any, worker: Any) -> Resource:
+    def group(container: Any) -> dict[str, Any]:
+        return {"template": {"spec": {"containers": [{"name": "ray", **container}]}}}
+
+    spec = {"headGroupSpec": group(head), "workerGroupSpecs": [{"groupName": "general", **group(worker)}]}
+    return resource("kubernetes:ray.io/v1:RayService", "inference", spec={"rayClusterConfig": spec})
+
+
+def test_head_and_workers_are_both_judged() -> None:
+    good: dict[str, Any] = {"readinessProbe": PROBE, "livenessProbe": PROBE, "resources": ASKS}
+    deny(probes, cluster(good, {"readinessProbe": PROBE}), says="inference general, container ray: no livenessProbe")
+    deny(requests_and_limits, cluster(good, {}), says="inference general", times=3)

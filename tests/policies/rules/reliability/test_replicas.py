@@ -126,3 +126,55 @@ def test_replicas_that_nothing_spreads_are_denied() -> None:
         deny(spread_over_zones, deployment(2, pod={"affinity": {"podAntiAffinity": {kind: terms}}}))
     deny(spread_over_zones, ray(1, 2), says="inference general")
     undetermined(spread_over_zones, deployment(2, pod={"topologySpreadConstraints": unknown()}))
+
+
+def two_groups(first: Any, second: Any, pod: Any = None) -> Resource:
+    """Two groups of workers with their least numbers; `pod` is that of the first."""
+    one = ray(first, 4, pod)
+    cluster = one.inputs["spec"]["rayClusterConfig"]
+    template = {"metadata": {"labels": {"app": "other"}}, "spec": {}}
+    more = {"groupName": "more", "minReplicas": second, "maxReplicas": 4, "template": template}
+    both = {**cluster, "workerGroupSpecs": [cluster["workerGroupSpecs"][0], more]}
+    inputs = {"metadata": {"namespace": "serving"}, "spec": {"rayClusterConfig": both}}
+    return resource("kubernetes:ray.io/v1:RayService", "inference", inputs)
+
+
+def test_each_group_of_workers_is_judged() -> None:
+    deny(replicas, two_groups(2, 1), says="inference more: 1")
+    deny(replicas, two_groups(1, 1), times=2)
+    covered = budget(maxUnavailable=1)
+    deny(disruption_budget, two_groups(2, 2), covered, says="inference more: no PodDisruptionBudget")
+    deny(disruption_budget, two_groups(1, 2), covered, says="inference more: no PodDisruptionBudget")
+    deny(spread_over_zones, two_groups(2, 2, spread()), says="inference more")
+    deny(spread_over_zones, two_groups(2, 2), times=2)
+
+
+def test_a_group_that_never_has_two_does_not_hide_the_next() -> None:
+    one = two_groups(1, 2)
+    cluster = one.inputs["spec"]["rayClusterConfig"]
+    groups = [{**cluster["workerGroupSpecs"][0], "maxReplicas": 1}, cluster["workerGroupSpecs"][1]]
+    spec = {"rayClusterConfig": {**cluster, "workerGroupSpecs": groups}}
+    changed = resource(one.type, "inference", {"metadata": {"namespace": "serving"}, "spec": spec})
+    deny(spread_over_zones, changed, says="inference more")
+
+
+def test_each_budget_that_picks_the_pods_is_judged() -> None:
+    none = resource("kubernetes:policy/v1:PodDisruptionBudget", "none", budget(maxUnavailable=0).inputs)
+    deny(disruption_budget, deployment(2), budget(maxUnavailable=1), none, at=none, says="no disruption")
+    other = resource(none.type, "other", budget({"app": "other"}, maxUnavailable=1).inputs)
+    admit(disruption_budget, deployment(2), other, budget(maxUnavailable=1))
+
+
+def test_a_share_of_pods_is_in_hundredths() -> None:
+    deny(disruption_budget, deployment(101), budget(minAvailable="100%"), says="no disruption")
+
+
+def test_each_constraint_is_looked_at() -> None:
+    host = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": WEB}}
+    zone = {"topologyKey": ZONE, "labelSelector": {"matchLabels": WEB}}
+    admit(spread_over_zones, deployment(2, pod={"topologySpreadConstraints": [host, zone]}))
+    for kind, terms in (
+        ("requiredDuringSchedulingIgnoredDuringExecution", [host, zone]),
+        ("preferredDuringSchedulingIgnoredDuringExecution", [{"podAffinityTerm": host}, {"podAffinityTerm": zone}]),
+    ):
+        admit(spread_over_zones, deployment(2, pod={"affinity": {"podAntiAffinity": {kind: terms}}}))

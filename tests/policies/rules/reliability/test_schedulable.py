@@ -7,6 +7,7 @@ from policies.rules.reliability.schedulable import SETTING, account_quota, sched
 from policies.testing import admit, defer, deny, resource, undetermined, unknown
 
 ASKS = {"requests": {"cpu": "1", "memory": "2Gi"}}
+RECREATED: dict[str, Any] = {"strategy": {"type": "Recreate"}}
 
 
 def pool(
@@ -190,3 +191,89 @@ def test_a_pool_without_a_limit_asks_for_nothing() -> None:
 def test_a_type_whose_quota_nobody_can_ask_for_is_denied() -> None:
     wrong = pool(types=["inf2.xlarge"])
     deny(account_quota, wrong, at=wrong, says="no quota is known for inf2.xlarge", setting=SETTING)
+
+
+def test_each_quota_and_each_refusal_is_told() -> None:
+    other = {"metadata": {"namespace": "other"}, "spec": {"hard": {"requests.cpu": "1"}}}
+    first = resource("kubernetes:core/v1:ResourceQuota", "other", other)
+    deny(schedulable, pool(), deployment(), first, quota("2900m"), says="namespace serving")
+    lost = deployment(nodeSelector={"mlops/pool": "nowhere"})
+    deny(schedulable, pool(), lost, resource(lost.type, "second", lost.inputs), times=2)
+
+
+def test_a_daemon_does_not_hide_what_comes_behind_it() -> None:
+    daemon = {"metadata": {"namespace": "serving"}, "spec": {"template": {"spec": {}}}}
+    lost = deployment(nodeSelector={"mlops/pool": "nowhere"})
+    deny(schedulable, pool(), resource("kubernetes:apps/v1:DaemonSet", "agent", daemon), lost, at=lost)
+
+
+def test_a_pool_with_half_a_limit_has_none() -> None:
+    for half in ({"cpu": "4"}, {"memory": "16Gi"}):
+        admit(schedulable, pool(limits=half), deployment(count=100))
+
+
+def test_a_requirement_of_one_value_is_a_label_and_one_of_several_is_none() -> None:
+    wants = deployment(nodeSelector={"mlops/kind": "fast"})
+    admit(schedulable, pool(mlops__kind=["fast"]), wants)
+    deny(schedulable, pool(mlops__kind=["fast", "slow"]), wants, says="no label mlops/kind=fast")
+
+
+def test_a_group_of_nodes_counts_as_its_largest_type() -> None:
+    inputs = {"instanceTypes": ["m7i.large", "m7i.xlarge"], "scalingConfig": {"maxSize": 1}}
+    group = resource("aws:eks/nodeGroup:NodeGroup", "system", inputs)
+    admit(schedulable, group, deployment({"requests": {"cpu": "3", "memory": "2Gi"}}, 1, spec=RECREATED))
+
+
+def test_of_pods_before_others_each_and_each_need_counts() -> None:
+    small = {"cpu": "1", "memory": "1Gi"}
+    for large, says in (
+        ({"cpu": "9", "memory": "1Gi"}, "m7i.xlarge has"),
+        ({"cpu": "1", "memory": "99Gi"}, "m7i.xlarge has"),
+        ({"nvidia.com/gpu": "1", **small}, "1 GPU"),
+    ):
+        for order in ((large, small), (small, large)):
+            setup = [{"name": f"s{at}", "resources": {"requests": one}} for at, one in enumerate(order)]
+            deny(schedulable, pool(), deployment(count=1, spec=RECREATED, initContainers=setup), says=says)
+
+
+def hard(**bounds: str) -> Resource:
+    names = {"cpu": "requests.cpu", "memory": "requests.memory", "gpu": "requests.nvidia.com/gpu"}
+    inputs = {"metadata": {"namespace": "serving"}, "spec": {"hard": {names[key]: to for key, to in bounds.items()}}}
+    return resource("kubernetes:core/v1:ResourceQuota", "quota", inputs)
+
+
+def test_a_container_that_states_nothing_asks_for_nothing() -> None:
+    nothing = deployment({"requests": {}}, 10, spec=RECREATED)
+    admit(schedulable, pool(), nothing, hard(cpu="0", memory="0", gpu="0"))
+    hundred = deployment({"requests": {"memory": "100Mi"}}, 1, spec=RECREATED)
+    admit(schedulable, pool(), hundred, hard(memory="100Mi"))
+    deny(schedulable, pool(), hundred, hard(memory="101888Ki"), says="namespace serving")
+
+
+def test_most_of_a_number_of_pods_is_in_hundredths() -> None:
+    large = pool(limits={"cpu": "4000", "memory": "16000Gi"})
+    web = deployment(count=101, spec={"strategy": {"rollingUpdate": {"maxSurge": "100%"}}})
+    admit(schedulable, large, web, hard(cpu="202"))
+    deny(schedulable, large, web, hard(cpu="201500m"), says="up to 202 CPU")
+    step = {"type": "NewClusterWithIncrementalUpgrade", "clusterUpgradeOptions": {"stepSizePercent": 100}}
+    admit(schedulable, large, ray(101, step), hard(cpu="206"))
+    deny(schedulable, large, ray(101, step), hard(cpu="205500m"), says="up to 206 CPU")
+
+
+def test_a_head_that_nothing_replaces_is_one_and_has_no_autoscaler_unless_told() -> None:
+    head = {"template": {"spec": {"containers": [{"name": "ray", "resources": ASKS}]}}}
+    spec = {"headGroupSpec": head, "autoscalerOptions": {"resources": ASKS}}
+    one = resource("kubernetes:ray.io/v1:RayCluster", "one", {"metadata": {"namespace": "serving"}, "spec": spec})
+    admit(schedulable, pool(), one, hard(cpu="1"))
+    deny(schedulable, pool(), one, hard(cpu="900m"), says="up to 1 CPU")
+
+
+def test_the_first_gpu_that_is_stated_counts() -> None:
+    stated: dict[str, Any] = {"karpenter.k8s.aws__instance-gpu-name": ["a10g", "t4"]}
+    limits = {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "2"}
+    admit(schedulable, pool("gpu", ["g5.xlarge"], taints=["nvidia.com/gpu"], limits=limits, **stated))
+
+
+def test_each_toleration_counts() -> None:
+    tolerated = [{"key": "other"}, {"key": "mlops/own", "operator": "Exists"}]
+    admit(schedulable, pool(taints=["mlops/own"]), deployment(tolerations=tolerated))

@@ -195,3 +195,13 @@ def test_versioning_that_is_off_is_named_where_it_stands() -> None:
     off = versioning("Suspended")
     deny(artifact_retained, registry(), MODELS, off, at=off, path="versioningConfiguration.status")
     deny(artifact_retained, registry(), MODELS, at=MODELS, path="")
+
+
+def test_each_rule_that_counts_images_is_looked_at() -> None:
+    rules = [
+        {"selection": {"tagStatus": "tagged", "countType": "imageCountMoreThan", "countNumber": count}}
+        for count in (10, 3)
+    ]
+    policy = json.dumps({"rules": rules})
+    kept = resource("aws:ecr/lifecyclePolicy:LifecyclePolicy", "serving", policy=policy)
+    deny(image_kept, kept, says="only 3 images")

@@ -29,6 +29,11 @@ def test_version_before_that_failed_its_evaluation_or_is_broken_is_denied() -> N
     deny(previous_version, update(OLD | {"commit": "main"}), says="not well formed")
 
 
+def test_release_of_what_is_released_already_says_nothing_of_the_one_before() -> None:
+    again = step("update", release(), release(previous=OLD))
+    assert defer(previous_version, again, check="serving-version")[0].check["previous"] == OLD["digest"]
+
+
 def test_environment_is_asked_where_the_stack_does_not_know() -> None:
     assert defer(previous_version, release(previous=OLD), check="serving-version")[0].check["previous"] == OLD["digest"]
     assert defer(previous_version, release(), check="serving-version")[0].check["previous"] is None
@@ -55,6 +60,11 @@ def test_shadow_is_asked_about_as_well() -> None:
     assert len(defer(not_quarantined, with_shadow, check="quarantine")) == 2
     listed = {"gates.quarantined": [manifest("3")["digest"]]}
     deny(not_quarantined, with_shadow, settings=listed, times=2, path="shadows[0].manifest.digest")
+
+
+def test_every_shadow_is_asked_about() -> None:
+    shadows = [{"version": one, "manifest": manifest(one)} for one in ("3", "4")]
+    assert len(defer(not_quarantined, release(shadows=shadows), check="quarantine")) == 3
 
 
 def test_release_without_a_manifest_is_for_another_rule_to_say() -> None:

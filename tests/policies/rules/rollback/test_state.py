@@ -7,7 +7,7 @@ import pytest
 from policies.plan import Resource
 from policies.rules.rollback.state import protection_kept, state_kept, state_protected
 from policies.stateful import STATEFUL
-from policies.testing import admit, deny, reads_nothing_unknown, resource, step, undetermined, unknown
+from policies.testing import admit, deny, reads_nothing_unknown, resource, skip, step, undetermined, unknown
 
 BUCKET, TABLE, DATABASE = "aws:s3/bucket:Bucket", "aws:dynamodb/table:Table", "aws:rds/instance:Instance"
 VERSIONING = "aws:s3/bucketVersioning:BucketVersioning"
@@ -23,6 +23,15 @@ def held(kind: str, inputs: Any = None, *, protect: bool = True) -> Resource:
 def test_protected_state_is_admitted_and_unprotected_state_denied(kind: str) -> None:
     admit(state_protected, held(kind))
     deny(state_protected, held(kind, protect=False), says="without `protect`", setting="aws.protected")
+
+
+def test_only_what_the_cluster_holds_goes_without_protection_by_the_engine() -> None:
+    unguarded = {"kubernetes:core/v1:PersistentVolumeClaim", "kubernetes:core/v1:Namespace"}
+    for kind in STATEFUL:
+        if kind in unguarded:
+            skip(state_protected, held(kind, protect=False))
+        else:
+            deny(state_protected, held(kind, protect=False), says="without `protect`")
 
 
 @pytest.mark.parametrize("kind", [one.type for one in STATEFUL.values() if one.switch])

@@ -95,3 +95,21 @@ def test_no_access_list_lets_everybody_in() -> None:
     )
     deny(bucket_list_not_public, resource("aws:s3/bucket:Bucket", "data", grants=[{"uri": everyone}]), path="grants")
     undetermined(bucket_list_not_public, resource(kind, "data", acl=unknown()), path="acl")
+
+
+def test_each_block_statement_and_grant_is_looked_at() -> None:
+    data = bucket()
+    second = resource(
+        "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
+        "second",
+        {**ON, "blockPublicAcls": False},
+        bucket=data,
+    )
+    deny(bucket_not_public, data, block(data), second, at=second, path="blockPublicAcls")
+    root = {"Effect": "Allow", "Action": "s3:*", "Principal": {"AWS": "arn:aws:iam::333333333333:root"}}
+    both = json.dumps({"Statement": [root, {"Effect": "Allow", "Action": "s3:Get*", "Principal": "*"}]})
+    deny(bucket_policy_not_public, resource("aws:s3/bucketPolicy:BucketPolicy", "data", policy=both), says="s3:Get*")
+    everyone = "http://acs.amazonaws.com/groups/global/AllUsers"
+    granted = [{"grantee": {"id": "1"}, "permission": "READ"}, {"grantee": {"uri": everyone}, "permission": "WRITE"}]
+    listed = resource("aws:s3/bucketAcl:BucketAcl", "data", accessControlPolicy={"grants": granted})
+    deny(bucket_list_not_public, listed, says="WRITE")

@@ -61,3 +61,11 @@ def test_administrators_of_the_cluster_are_those_of_the_settings() -> None:
     admit(cluster_binding_narrow, given("AmazonEKSAdminPolicy", "namespace"))
     deny(cluster_binding_narrow, admin, path="accessScope.type", setting=setting)
     deny(cluster_binding_narrow, admin, settings={setting: ["arn:aws:iam::333333333333:role/others"]})
+
+
+def test_each_rule_and_subject_is_looked_at() -> None:
+    rules = [{"verbs": ["get"], "resources": ["pods"]}, {"verbs": ["*"], "resources": ["pods"]}]
+    deny(cluster_role_no_wildcard, resource(RBAC + "Role", "reader", rules=rules), path="rules[1].verbs")
+    subjects = [{"name": "inference"}, {"name": "system:anonymous"}]
+    both = resource(RBAC + "RoleBinding", "one", roleRef={"name": "reader"}, subjects=subjects)
+    deny(cluster_binding_narrow, both, path="subjects[1].name")

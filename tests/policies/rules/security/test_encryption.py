@@ -139,3 +139,12 @@ def test_volumes_are_encrypted_with_a_key_of_the_stack() -> None:
     deny(volumes_encrypted, kind(kmsKeyId=KEY), KEY, path="parameters.encrypted")
     deny(volumes_encrypted, kind(encrypted="true"), KEY, path="parameters.kmsKeyId")
     undetermined(volumes_encrypted, kind(encrypted=unknown(), kmsKeyId=KEY), KEY)
+
+
+def test_each_configuration_and_rule_of_a_bucket_is_looked_at() -> None:
+    good = encryption(KEY)
+    wrong = resource(good.type, "second", encryption(KEY, "AES256").inputs, bucket=BUCKET)
+    deny(bucket_encrypted, BUCKET, good, wrong, KEY, at=wrong)
+    rules = [dict(one.inputs["rules"][0]) for one in (good, encryption(KEY, "AES256"))]
+    path = "rules[1].applyServerSideEncryptionByDefault.sseAlgorithm"
+    deny(bucket_encrypted, BUCKET, encryption(KEY, rules=rules), KEY, path=path)

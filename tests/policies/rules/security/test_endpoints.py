@@ -132,3 +132,8 @@ def test_what_is_public_is_said_in_words_of_people() -> None:
 
 def test_a_network_of_the_endpoint_may_be_told_by_one_of_its_addresses() -> None:
     admit(cluster_endpoint_private, cluster(publicAccessCidrs=["192.0.2.7/24"]), environment="dev")
+
+
+def test_sixteen_signs_of_an_ipv6_network_are_needed() -> None:
+    admit(cluster_endpoint_private, cluster(publicAccessCidrs=["2001::/16"]), environment="dev")
+    deny(cluster_endpoint_private, cluster(publicAccessCidrs=["2000::/15"]), environment="dev")

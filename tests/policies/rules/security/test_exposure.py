@@ -119,3 +119,12 @@ def test_only_what_is_named_a_service_is_judged_as_one() -> None:
     kind = "kubernetes:helm.sh/v3:Release"
     admit(chart_internal, resource(kind, "one", chart="c", values={"storage": {"type": "LoadBalancer"}}))
     admit(chart_internal, resource(kind, "one", chart="c", values={"service": "web"}))
+
+
+def test_each_value_of_a_chart_is_looked_at() -> None:
+    shown = {"service": {"type": "NodePort"}}
+    for values, path in (
+        ({"image": "x", "web": shown}, "values.web.service.type"),
+        ({"parts": [{"image": "x"}, shown]}, "values.parts[1].service.type"),
+    ):
+        deny(chart_internal, resource("kubernetes:helm.sh/v3:Release", "chart", values=values), path=path)

@@ -163,3 +163,14 @@ def test_there_are_no_users_keys_or_passwords() -> None:
 def test_a_policy_of_the_stack_beside_an_unknown_one_leaves_it_open() -> None:
     policy, elsewhere = resource("aws:iam/policy:Policy", "mine"), resource("pulumi:pulumi:StackReference", "other")
     undetermined(no_administrator, policy, elsewhere, resource(ROLE, "one", managedPolicyArns=[policy, elsewhere]))
+
+
+def test_each_document_and_statement_is_looked_at() -> None:
+    harmless = {"Sid": "First", "Effect": "Allow", "Action": "s3:GetObject", "Resource": OBJECT}
+    wide = {"Sid": "Second", "Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": "*"}
+    both = json.dumps({"Statement": [harmless, wide]})
+    deny(sensitive_rights_narrow, resource(RIGHTS, "serving", policy=both), says="Second")
+
+
+def test_an_arn_of_fewer_parts_is_judged_by_its_star() -> None:
+    deny(sensitive_rights_narrow, rights("secretsmanager:GetSecretValue", "arn:aws:secretsmanager:eu*:333333333333"))

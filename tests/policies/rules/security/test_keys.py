@@ -46,3 +46,9 @@ def test_the_deletion_of_a_key_waits() -> None:
         admit(key_deletion_waits, key(deletionWindowInDays=days))
     deny(key_deletion_waits, key(deletionWindowInDays=13), says="13 days", path="deletionWindowInDays")
     undetermined(key_deletion_waits, key(deletionWindowInDays=unknown()))
+
+
+def test_each_statement_of_a_key_is_looked_at() -> None:
+    root = {"Effect": "Allow", "Action": "kms:*", "Principal": {"AWS": "arn:aws:iam::333333333333:root"}}
+    both = json.dumps({"Statement": [root, {"Effect": "Allow", "Action": "kms:Decrypt", "Principal": "*"}]})
+    deny(key_not_public, key(policy=both), says="kms:Decrypt")

@@ -100,3 +100,8 @@ def test_no_policy_lets_everything_through(direction: str, peers: str) -> None:
         stated = policy(**{direction: [{peers: [web]}, rule]})
         deny(network_policy_not_open, stated, path=f"spec.{direction}[1]", says="in" if peers == "from" else "out")
     undetermined(network_policy_not_open, policy(**{direction: [{peers: unknown()}]}))
+
+
+def test_a_rule_with_ports_does_not_hide_the_next() -> None:
+    stated = policy(ingress=[{"ports": [{"port": 443}]}, {}])
+    deny(network_policy_not_open, stated, path="spec.ingress[1]")

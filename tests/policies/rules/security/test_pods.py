@@ -148,3 +148,13 @@ def test_a_head_that_does_not_scale_its_workers_has_no_container_for_that() -> N
     cluster = {"headGroupSpec": {"template": pod}}
     inputs = {"metadata": {"namespace": "serving"}, "spec": {"rayClusterConfig": cluster}}
     admit(pods_confined, resource("kubernetes:ray.io/v1:RayService", "inference", inputs))
+
+
+def test_each_pod_volume_and_capability_is_looked_at() -> None:
+    deny(root_filesystem_read_only, ray(worker=without("readOnlyRootFilesystem")), says="inference general")
+    volumes = [{"name": "a", "emptyDir": {}}, {"name": "b", "nfs": {"server": "s"}}]
+    deny(pods_confined, deployment(pod={"volumes": volumes}), path="spec.template.spec.volumes[1]")
+    first = {"add": ["NET_BIND_SERVICE", "CHOWN"], "drop": ["ALL"]}
+    deny(pods_confined, deployment(without("capabilities", capabilities=first)), says="CHOWN")
+    second = {"add": ["CHOWN", "SYS_ADMIN"]}
+    deny(pods_confined, deployment({"capabilities": second}), namespace("baseline"), says="SYS_ADMIN")

@@ -48,3 +48,11 @@ def test_a_service_is_let_in_on_behalf_of_this_account(kind: str, path: str) -> 
     admit(service_not_confused, resource(kind, "one"))
     deny(service_not_confused, resource(kind, "one", {path: document(events)}), says="events.amazonaws.com", path=path)
     undetermined(service_not_confused, resource(kind, "one", {path: unknown()}), path=path)
+
+
+@pytest.mark.parametrize(("kind", "path"), KINDS)
+def test_each_statement_is_looked_at(kind: str, path: str) -> None:
+    root = {"Effect": "Allow", "Action": "sns:Publish", "Principal": {"AWS": "arn:aws:iam::333333333333:root"}}
+    for principal, rule in (("*", policy_not_public), ({"Service": "events.amazonaws.com"}, service_not_confused)):
+        second = {"Sid": "Second", "Effect": "Allow", "Action": "sns:Publish", "Principal": principal}
+        deny(rule, resource(kind, "one", {path: json.dumps({"Statement": [root, second]})}), path=path)

@@ -139,3 +139,10 @@ def test_start_script_that_is_no_base64_is_left_alone() -> None:
 def test_start_script_is_read_with_its_lines_broken() -> None:
     encoded = base64.b64encode(("# " + FOUND["access key of AWS"]).encode()).decode()
     deny(no_plain_secret, anything(userData=f"{encoded[:8]}\n{encoded[8:]}"), says="access key of AWS")
+
+
+def test_each_input_and_each_value_is_looked_at() -> None:
+    deny(no_plain_secret, anything(note="plain", password="hunter2"), path="password")
+    deny(no_plain_secret, anything(settings={"note": "plain", "password": "hunter2"}), path="settings.password")
+    held = {"a": secret("YQ=="), "b": "YQ=="}
+    deny(no_plain_secret, resource("kubernetes:core/v1:Secret", "tls", data=held), path="data.b")

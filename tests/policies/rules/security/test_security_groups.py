@@ -78,3 +78,17 @@ def test_ports_are_told_as_they_are_stated() -> None:
 
 def test_half_a_host_address_is_a_network() -> None:
     admit(group_not_wide_open, resource(INGRESS, "one", cidrIpv4="10.22.0.7/16", fromPort=1, toPort=1))
+
+
+def test_each_network_and_each_default_group_is_looked_at() -> None:
+    cidrs = ["10.0.0.0/16", "0.0.0.0/0"]
+    deny(group_not_wide_open, resource(RULE, "web", type="ingress", cidrBlocks=cidrs, fromPort=1, toPort=1))
+    deny(group_not_wide_open, resource(GROUP, "web", ingress=[{"cidrBlocks": cidrs, "fromPort": 1, "toPort": 1}]))
+    network = resource(VPC, "network")
+    closed = resource(DEFAULT, "first", vpcId=network, ingress=[], egress=[])
+    left = resource(DEFAULT, "second", vpcId=network, ingress=[{"protocol": "-1"}], egress=[])
+    deny(default_group_closed, network, closed, left, at=left, path="ingress")
+
+
+def test_sixteen_signs_of_an_ipv6_network_are_needed() -> None:
+    deny(group_not_wide_open, resource(INGRESS, "one", cidrIpv6="2001::/15", fromPort=1, toPort=1))

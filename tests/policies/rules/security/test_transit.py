@@ -65,7 +65,7 @@ def group(**parameters: Any) -> Resource:
     return resource(GROUP, "database", parameters=stated)
 
 
-def database(engine: Any, of: Resource | str | None) -> Resource:
+def database(engine: Any, of: Any) -> Resource:
     return resource("aws:rds/instance:Instance", "main", engine=engine, parameterGroupName=of)
 
 
@@ -153,3 +153,9 @@ def test_search_domains_speak_tls_to_callers_and_among_themselves(kind: str) -> 
     admit(transport_encrypted, resource(kind, "one", good))
     for part, switch in (("domainEndpointOptions", "enforceHttps"), ("nodeToNodeEncryption", "enabled")):
         deny(transport_encrypted, resource(kind, "one", {**good, part: {switch: False}}), path=f"{part}.{switch}")
+
+
+def test_each_group_of_parameters_that_may_be_meant_is_looked_at() -> None:
+    forced = group(rds_force_ssl="1")
+    left = resource(GROUP, "left", parameters=[{"name": "rds.force_ssl", "value": "0"}])
+    deny(database_forces_tls, database("postgres", unknown(forced, left)), forced, left, at=left)

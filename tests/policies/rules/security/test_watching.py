@@ -42,3 +42,8 @@ def test_a_network_logs_its_traffic() -> None:
     deny(network_logged, NETWORK, other, flow_log(trafficType="ALL"), at=other)
     deny(network_logged, NETWORK, flow_log(trafficType="ACCEPT"), path="trafficType", at=flow_log())
     undetermined(network_logged, NETWORK, flow_log(trafficType=unknown()))
+
+
+def test_each_flow_log_is_looked_at() -> None:
+    second = resource("aws:ec2/flowLog:FlowLog", "second", vpcId=NETWORK, trafficType="ACCEPT")
+    deny(network_logged, NETWORK, flow_log(trafficType="ALL"), second, at=second, path="trafficType")

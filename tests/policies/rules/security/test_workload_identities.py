@@ -102,3 +102,36 @@ def test_a_service_account_is_given_a_role_that_trusts_it() -> None:
     anyone = role(PODS)
     deny(association_as_trusted, anyone, association(anyone, serviceAccount="default"), says="the default service")
     undetermined(association_as_trusted, bound, association(bound, namespace=unknown()), path="namespace")
+
+
+def trusts(*stated: tuple[Any, Any]) -> Resource:
+    made = [
+        {"Sid": f"S{at}", "Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal}
+        | ({"Condition": condition} if condition else {})
+        for at, (principal, condition) in enumerate(stated)
+    ]
+    return resource("aws:iam/role:Role", "serving", assumeRolePolicy=json.dumps({"Statement": made}))
+
+
+def test_each_statement_and_subject_of_a_trust_is_looked_at() -> None:
+    good = (PODS, {"StringEquals": TAGS})
+    deny(role_not_public, trusts(good, ("*", None)), says="S1 lets everybody")
+    sub = "token.actions.githubusercontent.com:sub"
+    two = {"StringLike": {sub: ["repo:acme/ml:*", "repo:*/other"]}}
+    deny(role_not_public, trusts((GITHUB, two)), says="repo:*/other")
+    deny(workload_role_bound, trusts(good, (PODS, None)), says="may be anything", times=3)
+
+
+def test_each_role_and_statement_of_an_association_is_looked_at() -> None:
+    elsewhere = {**TAGS, "aws:RequestTag/kubernetes-namespace": "training"}
+    both = trusts((PODS, {"StringEquals": TAGS}), (PODS, {"StringEquals": elsewhere}))
+    deny(association_as_trusted, both, association(both), says="trusts training")
+
+
+def test_what_is_no_role_does_not_hide_the_one_behind_it() -> None:
+    trusted = role(PODS, {"StringEquals": {**TAGS, "aws:RequestTag/kubernetes-namespace": "training"}})
+    queue = resource("aws:sqs/queue:Queue", "queue")
+    other = resource("aws:iam/role:Role", "other", assumeRolePolicy=role(PODS).inputs["assumeRolePolicy"])
+    for several in (unknown(queue, trusted), unknown(other, trusted)):
+        given = association(trusted, roleArn=several)
+        deny(association_as_trusted, trusted, other, queue, given, says="trusts training")
