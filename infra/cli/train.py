@@ -35,7 +35,7 @@ def train(
     """Train a model on the stack's cluster: ingest, features, fit, evaluate, register. Releases nothing.
 
     The version is served when a stack names it, or, where the stack says `latest`, never by this command alone.
-    In an account it starts a run on the stack's cluster and returns; seed and hyperparameters are those of the stack.
+    In an account it starts a run there and returns; seed and hyperparameters are those of the stack.
     """
     context = Context(stack)
     known = context.settings.models
@@ -66,8 +66,9 @@ def _start(context: Context, model: str, seed: int | None, params: list[str], *,
     if as_json:
         print_json(started)
         return
+    what = f"job {started['job']}" if "job" in started else f"execution {started['execution']}"
     typer.echo(
-        f"started a training run of {model} in stack {context.stack}: job {started['job']}. What it trains is signed "
+        f"started a training run of {model} in stack {context.stack}: {what}. What it trains is signed "
         "and registered, and released by nothing here. How it goes:"
     )
     for command in started["follow"]:

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import httpx
 
+from infra.cli import train_sagemaker
 from infra.cli.context import Context
 from infra.cli.output import CommandFailed
 
@@ -36,19 +37,22 @@ def start(context: Context, model: str) -> dict[str, Any]:
         model: name of the model.
 
     Returns:
-        `stack`, `model`, `job`, `namespace`, and `follow`: commands that show how it goes.
+        `stack`, `model`, `job` and `namespace` (or `execution`, where SageMaker trains), and `follow`: commands that
+        show how it goes.
 
     Raises:
-        CommandFailed: nothing trains there, or another runner; a run of the model goes on; the cluster cannot be
+        CommandFailed: nothing trains there; a run of the model goes on; the cluster cannot be
             reached, or refuses.
     """
-    runs = _runs(context, model)
+    runner, runs = _runs(context)
     if model not in runs:
         raise CommandFailed(
-            f"the cluster of stack {context.stack} does not know the model {model!r} yet; it knows "
+            f"what trains in stack {context.stack} does not know the model {model!r} yet; it knows "
             f"{', '.join(sorted(runs)) or 'none'}",
             hint=f"./mlops up {context.stack}",
         )
+    if runner == "sagemaker":
+        return train_sagemaker.start(context.stack, model, runs[model])
     try:
         with context.http("pipelines") as http:
             clock = _asked(context, http, "GET", f"{_JOBS}/cronjobs/{runs[model]}")
@@ -75,8 +79,8 @@ def start(context: Context, model: str) -> dict[str, Any]:
     }
 
 
-def _runs(context: Context, model: str) -> dict[str, str]:
-    """The CronJob of each model."""
+def _runs(context: Context) -> tuple[str, dict[str, str]]:
+    """The runner, and what it starts for each model: the name of a CronJob, or the ARN of a pipeline."""
     endpoint: dict[str, Any] = context.outputs["endpoints"].get("pipelines") or {}
     if not endpoint:
         raise CommandFailed(
@@ -85,12 +89,7 @@ def _runs(context: Context, model: str) -> dict[str, str]:
             hint=f"state aws.images and aws.workloads, then ./mlops up {context.stack}",
         )
     runs: dict[str, str] = endpoint.get("runs") or {}
-    if endpoint.get("runner") != "ray":
-        raise CommandFailed(
-            f"models of stack {context.stack} are trained by {endpoint.get('runner')}; this command starts none there",
-            hint=f"aws sagemaker start-pipeline-execution --pipeline-name {runs.get(model, '…').rpartition('/')[2]}",
-        )
-    return runs
+    return endpoint["runner"], runs
 
 
 def going_on(jobs: Iterable[Mapping[str, Any]]) -> str | None:

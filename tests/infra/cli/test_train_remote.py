@@ -8,6 +8,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from infra.cli import train_sagemaker
 from infra.cli.app import app
 from infra.cli.context import Context
 from infra.cli.output import CommandFailed
@@ -197,11 +198,17 @@ def test_a_model_that_the_cluster_does_not_know_yet_is_told(cluster: Callable[..
     assert "does not know the model 'flight-delay' yet; it knows none" in run()[1]
 
 
-def test_another_runner_is_not_started(cluster: Callable[..., list[httpx.Request]]) -> None:
+def test_where_sagemaker_trains_its_pipeline_is_started(
+    cluster: Callable[..., list[httpx.Request]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     arn = "arn:aws:sagemaker:eu-central-1:111111111111:pipeline/acme-dev-training-flight-delay"
     asked = cluster(runner="sagemaker", runs={"flight-delay": arn})
 
-    assert "are trained by sagemaker" in run()[1]
+    made = {"execution": f"{arn}/execution/e1", "follow": ["aws sagemaker …"]}
+    monkeypatch.setattr(train_sagemaker, "start", lambda *stated: {**made, "stated": list(stated)})
+
+    assert f"stack dev: execution {arn}/execution/e1. What" in run()[0]
+    assert json.loads(run("--json")[0])["stated"] == ["dev", "flight-delay", arn]
     assert asked == []
 
 
