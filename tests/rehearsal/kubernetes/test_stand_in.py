@@ -212,16 +212,31 @@ def test_refused_call_is_told_and_the_next_up_goes_on(stack: Rehearsed) -> None:
     assert not stack.run("up").failed
 
 
-def test_api_server_that_goes_away_is_told_and_the_next_up_goes_on(stack: Rehearsed) -> None:
-    config_maps(stack, 2)
-    stack.server.stop()
+def test_api_server_that_goes_away_half_way_is_told_and_the_next_up_goes_on(stack: Rehearsed) -> None:
+    gone: list[str] = []
+
+    def goes_away(made: str) -> dict[str, str]:
+        if not gone:
+            stack.server.stop()
+        gone.append(made)
+        return {"a": "1"}
+
+    def program() -> None:
+        opts = ResourceOptions(provider=every_kind.provider(stack.kubeconfig))
+        first = k8s.core.v1.ConfigMap("map-0", metadata={"name": "map-0"}, data={"a": "1"}, opts=opts)
+        k8s.core.v1.ConfigMap("map-1", metadata={"name": "map-1"}, data=first.id.apply(goes_away), opts=opts)
+
+    stack.program = program
     try:
         broken = stack.run("up")
     finally:
         stack.server.start()
     assert broken.failed
+    assert gone == ["default/map-0"], "it went once the first object was made"
     assert f"the Kubernetes API server at {stack.server.url} does not answer" in broken.text
-    assert not stack.run("up").failed
+    after = stack.run("up")
+    assert not after.failed, after.text
+    assert after.changes.get("create") == 1, "what was made before stays"
 
 
 def test_what_was_deleted_by_hand_comes_back_after_a_refresh(stack: Rehearsed) -> None:
