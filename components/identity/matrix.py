@@ -152,7 +152,6 @@ MATRIX: tuple[Identity, ...] = (
             Grant(kind="bucket", name="captures", access="read"),
             # Its objects start a model's pipeline.
             Grant(kind="bucket", name="data", access="send", prefix="drift/"),
-            Grant(kind="topic", name="alarms", access="send"),
         ),
     ),
     Identity(

@@ -1,7 +1,8 @@
 """How drift of a model's data starts its training on AWS: an object below a prefix of the bucket of data is an event.
 
 A monitor tells the rollout controller, which writes the alarm into its ledger and puts the object
-(`serving.control.drift`). So what started a training is on record, and nobody needs a right over events.
+(`serving.control.drift`). So what started a training is on record, and nobody needs a right over events. It puts an
+object rather than an event because the serving image has what writes to S3 and no SDK of AWS; an object also stays.
 """
 
 from __future__ import annotations

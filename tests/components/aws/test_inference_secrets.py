@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from components.cloud import Cloud
+from components.identity import matrix
 from components.inference import Batching, Capture, Limits, groups
 from components.inference.aws import WHAT, AwsInference, AwsInferenceArgs, feature_access, registry_access
-from components.models import Replicas
+from components.models import Model, Replicas
+from components.pipelines import drift
 from components.testing import Recording, record
+from serving.control.drift import object_name
 from tests.components.aws.conftest import answer
 from tests.components.aws.test_inference import of_kind, section
 
@@ -23,7 +26,7 @@ def answered(token: str, name: str, inputs: Mapping[str, Any]) -> Mapping[str, A
 
 @pytest.fixture
 def inference(cloud: Cloud) -> Callable[..., Recording]:
-    def make(digest: str | None, **capture: Any) -> Recording:
+    def make(digest: str | None, *, retrained: bool = False, **capture: Any) -> Recording:
         stated = {"enabled": False, "rotate_seconds": 60, "rotate_rows": 1, "retention_days": 1, "queue_rows": 1}
         args = AwsInferenceArgs(
             cloud=cloud,
@@ -43,6 +46,7 @@ def inference(cloud: Cloud) -> Callable[..., Recording]:
             batching=Batching(max_rows=64, wait_ms=0),
             groups=groups([], Replicas()),
             rollout_timeout_seconds=600,
+            retrained=retrained,
         )
         return record(lambda: AwsInference("inference", args), answered)
 
@@ -104,3 +108,20 @@ def test_captures_go_to_a_bucket_that_forgets_them_in_time(cloud: Cloud, inferen
 
 def test_without_captures_there_is_no_bucket(inference: Callable[..., Recording]) -> None:
     assert not inference("sha256:1").of_type("aws:s3/bucket:Bucket")
+
+
+@pytest.mark.parametrize("retrained", [True, False])
+def test_drift_is_put_where_rules_listen_if_something_trains(
+    cloud: Cloud, inference: Callable[..., Recording], retrained: bool
+) -> None:
+    made = inference("sha256:1", retrained=retrained)
+
+    control = json.loads(of_kind(made, "ConfigMap")["control"].inputs["data"]["etc.mlops.control.json"])
+    place = f"{cloud.names.bucket(drift.BUCKET)}/{drift.PREFIX}"
+    wanted = f"s3://{place}?region={cloud.region}&allow_delayed_open=true"
+    assert control["driftStore"] == (wanted if retrained else None)
+    # The rules see what lies below this, and the controller may put just there.
+    [pattern] = drift.pattern(cloud, Model(name="loan", folder="models/loan"))["detail"]["object"]["key"]
+    assert pattern == {"prefix": f"{drift.PREFIX}/{object_name('loan', 'a').partition('/')[0]}/"}
+    resources = [one["Resource"] for one in matrix.statements(matrix.identity("control"), cloud)]
+    assert f"arn:aws:s3:::{place}/*" in resources
