@@ -32,7 +32,8 @@ def owner(port: int) -> str:
                 return "a connection that was closed less than a minute ago"
             return "a process of another user"
         try:
-            command = " ".join(psutil.Process(connection.pid).cmdline())
+            # One that names itself leaves empty arguments where its own were.
+            command = " ".join(filter(None, psutil.Process(connection.pid).cmdline()))
         except psutil.Error:
             command = ""
         use = "" if connection.status == psutil.CONN_LISTEN else ", for a connection of its own"
