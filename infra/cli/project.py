@@ -61,8 +61,10 @@ def check(
         reports = [Path(folder, "tests.xml"), Path(folder, "platform.xml")]
         pytest = [python, "-m", "pytest", "--durations=15", *REPORT_OPTIONS, "--junitxml"]
         chosen = _FAST if fast else ["-m", "not local"]
-        tests = Step("tests", [*pytest, str(reports[0]), *_side_by_side(), *chosen, *context.args])
-        platform = Step("tests of the platform", [*pytest, str(reports[1]), "-m", "local", *context.args])
+        tests = Step("tests", [*pytest, str(reports[0]), *_side_by_side(), *chosen, *context.args], _NOTHING_TO_RUN)
+        platform = Step(
+            "tests of the platform", [*pytest, str(reports[1]), "-m", "local", *context.args], _NOTHING_TO_RUN
+        )
         groups: list[tuple[Step, ...]] = [
             (Step("lint", [f"{scripts}/ruff", "check", "."]),),
             (Step("format", [f"{scripts}/ruff", "format", "--check", "."]),),

@@ -26,6 +26,14 @@ class Step:
 
     name: str
     command: list[str]
+    idle: int | None = None
+    """The exit code that says that there was nothing to do."""
+
+    def told(self, code: int) -> str:
+        """Return in a word or two how it ended."""
+        if code == self.idle:
+            return "nothing to run"
+        return "ok" if code == 0 else f"failed ({code})"
 
 
 def room_for_both() -> bool:
@@ -86,6 +94,7 @@ def _side_by_side(steps: Sequence[Step], folder: Path) -> dict[str, int]:
             sys.stdout.flush()
     if interrupted:
         raise KeyboardInterrupt
+    named = {step.name: step for step in steps}
     for name, (code, seconds) in ended.items():
-        say(f"── {name}: {'ok' if code == 0 else f'failed ({code})'} in {seconds:.0f} s")
+        say(f"── {name}: {named[name].told(code)} in {seconds:.0f} s")
     return {name: code for name, (code, _) in ended.items()}

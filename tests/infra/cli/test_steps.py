@@ -37,6 +37,14 @@ def test_steps_of_a_group_run_at_a_time_and_the_others_are_shown_at_the_end(
     assert "── kept: failed (1)" in told
 
 
+def test_a_step_without_anything_to_do_is_told_apart(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-c", "raise SystemExit(5)"]
+    assert run_steps([(Step("empty", command, 5), Step("broken", command))], tmp_path) == {"empty": 5, "broken": 5}
+    told = capfd.readouterr().err
+    assert "── empty: nothing to run in" in told
+    assert "── broken: failed (5) in" in told
+
+
 def test_ctrl_c_waits_until_a_step_has_put_away_what_it_started(tmp_path: Path) -> None:
     hear = (
         "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # shells make background jobs deaf
