@@ -5,13 +5,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-import boto3
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.cli import context
 from infra.cli.output import CommandFailed, out, print_json, print_table, say
-from infra.planning.plans import planned
 from policies.costs.book import FOLDER, BookError, Price, shipped
 from policies.costs.estimate import estimate, region_of
 from policies.costs.model import Estimate, Total
@@ -36,6 +33,8 @@ def cost(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
 ) -> None:
     """Estimate what a stack costs in a month, without an account: by component, with what could not be priced."""
+    from infra.planning.plans import planned  # not loaded by every command: it brings the SDK of Pulumi
+
     say(f"planning {stack} with stand-ins; nothing is touched …")
     plan = planned(context.PROJECT, stack)
     try:
@@ -123,6 +122,9 @@ def refresh(
     profile: Annotated[str | None, typer.Option("--profile", help="Profile of AWS credentials.")] = None,
 ) -> None:
     """Take the prices of a region anew from the AWS Price List API (needs the right pricing:GetProducts)."""
+    import boto3  # it takes longer to load than most commands run
+    from botocore.exceptions import BotoCoreError, ClientError
+
     wanted = [_row(one) for one in add or []]
     try:
         client = boto3.Session(profile_name=profile).client("pricing", region_name=API_REGION)

@@ -10,7 +10,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from components.models import SHARED_GROUP
 from infra.cli.context import DEFAULT_STACK, Context
 from infra.cli.control import Control
 from infra.cli.output import CommandFailed, err, print_json, print_table, say
@@ -85,6 +84,8 @@ def _alone(context: Context) -> Iterator[None]:
 
 def _try(context: Context, faults: tuple[str, ...]) -> list[Outcome]:
     """Try one fault after the other beside one sound version, and take everything away again."""
+    from components.models import SHARED_GROUP  # not loaded by every command: it brings the SDK of Pulumi
+
     say("making a model of its own for the demo: a copy of a trained one")
     versions = Versions(context)
     with Control(context) as control:
@@ -101,14 +102,14 @@ def _try(context: Context, faults: tuple[str, ...]) -> list[Outcome]:
             ):
                 trial.warm(asking, _WARM_SECONDS)
                 labels = Labels(http, MODEL, rows)
-                return [_one(control, asking, versions, fault, labels) for fault in faults]
+                return [_one(control, asking, versions, fault, SHARED_GROUP, labels) for fault in faults]
         finally:
             say("taking the demo's model away again")
             _withdraw(control)
             versions.remove()
 
 
-def _one(control: Control, asking: Users, versions: Versions, fault: str, labels: Labels) -> Outcome:
+def _one(control: Control, asking: Users, versions: Versions, fault: str, group: str, labels: Labels) -> Outcome:
     manifest = versions.approved(versions.add(fault))
     judged = fault == "accuracy"  # nothing else shows only in labels
     with Chart(err, f"{fault}: {FAULTS[fault].said}") as chart:
@@ -117,7 +118,7 @@ def _one(control: Control, asking: Users, versions: Versions, fault: str, labels
             asking,
             manifest,
             fault=fault,
-            group=SHARED_GROUP,
+            group=group,
             strategy=trial.PATIENT if judged else trial.CANARY,
             look=chart.look,
             labels=labels if judged else None,

@@ -8,8 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from components.pipelines.local import signing_environment
-from components.site import Site
 from infra.cli import train_remote
 from infra.cli.context import DEFAULT_STACK, PROJECT, Context
 from infra.cli.output import CommandFailed, print_json, say
@@ -76,6 +74,9 @@ def _start(context: Context, model: str, seed: int | None, params: list[str], *,
 
 
 def _inputs(context: Context, model: str, seed: int | None, params: list[str]) -> dict[str, Any]:
+    from components.pipelines.local import signing_environment  # not loaded by every command, with Pulumi's SDK
+    from components.site import Site
+
     stated, tracking, cluster = (
         context.settings.models[model],
         context.endpoint("tracking"),

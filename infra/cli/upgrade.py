@@ -10,7 +10,6 @@ import typer
 
 from infra.cli import context
 from infra.cli.output import CommandFailed, out, print_json, say
-from infra.planning import recorded
 
 upgrade_app = typer.Typer(
     name="upgrade", help="Upgrades: what this version would do to a recorded state.", no_args_is_help=True
@@ -30,6 +29,8 @@ def record(
 ) -> None:
     """Keep of an export what an upgrade is tried on: no secret, no time, no path."""
     piped = export == "-"
+    from infra.planning import recorded  # not loaded by every command: it brings the SDK of Pulumi
+
     kept = recorded.parse(sys.stdin.buffer.read(), "standard input") if piped else recorded.read(Path(export))
     recorded.write(kept, to)
     say(f"{len(kept['deployment']['resources'])} resources recorded in {to}; secrets are left out")
@@ -42,6 +43,8 @@ def tried(
 ) -> None:
     """Preview this version over a recorded state, without an account. Exit code 1 when what holds state is lost."""
     say(f"planning {stack} over {state} with stand-ins; nothing is touched …")
+    from infra.planning import recorded
+
     found = recorded.upgrade(context.PROJECT, stack, recorded.read(state))
     if as_json:
         print_json(found.document())

@@ -59,6 +59,13 @@ def metric(platform: Platform, line: str) -> float:
     return float(next((one.rsplit(" ", 1)[1] for one in page.splitlines() if one.startswith(line)), 0))
 
 
+def stable(platform: Platform) -> dict[str, Any]:
+    """What the controller says that serves; `status` says the same, and takes a start of Python each time."""
+    with platform.http("control") as http:
+        found: dict[str, Any] = http.get(f"/v1/models/{MODEL}").raise_for_status().json()["served"]
+    return found
+
+
 def ledger(platform: Platform, kind: str) -> list[dict[str, Any]]:
     exported = platform.checkout.run("audit", "export", "--stack", platform.checkout.stack).stdout
     return [line for line in map(json.loads, exported.splitlines()) if line.get("kind") == kind]
@@ -80,7 +87,8 @@ def test_wrong_labels_bring_the_version_before_back_by_themselves(second_version
 
     wrong = [one | {"label": 1 - one["label"]} for one in other]
     assert send(platform, wrong, tmp_path / "wrong.jsonl")["accepted"] == ENOUGH
-    until(lambda: bool(served(platform)[MODEL]["digest"] == earlier["digest"]), "the earlier version serves again")
+    until(lambda: bool(stable(platform)["digest"] == earlier["digest"]), "the earlier version serves again")
+    assert served(platform)[MODEL]["digest"] == earlier["digest"]
 
     labels = f'{{model="{MODEL}",version="{bad["version"]}"'
     assert metric(platform, f'mlops_labelled_predictions_total{labels},result="wrong"}}') == ENOUGH
@@ -107,9 +115,9 @@ def test_label_that_contradicts_another_is_refused_over_http(second_version: Pla
 
 
 def test_alarm_of_a_monitor_is_in_the_ledger_once(second_version: Platform) -> None:
-    stable = served(second_version)[MODEL]
+    serves = served(second_version)[MODEL]
     alarm = {
-        "id": "drift/2026-03-01", "kind": "drift", "digest": stable["digest"], "reason": "radius has moved",
+        "id": "drift/2026-03-01", "kind": "drift", "digest": serves["digest"], "reason": "radius has moved",
         "action": "alert", "by": "monitor", "figures": {"psi": 0.31},
     }  # fmt: skip
     with second_version.http("control") as http:
@@ -120,4 +128,4 @@ def test_alarm_of_a_monitor_is_in_the_ledger_once(second_version: Platform) -> N
     ]
     told = [line for line in ledger(second_version, "policy-verdict") if line["person"] == "monitor"]
     assert [line["what"]["rule"] for line in told] == ["monitor:drift"]
-    assert served(second_version)[MODEL] == stable
+    assert served(second_version)[MODEL] == serves

@@ -99,8 +99,11 @@ def up(platform: Platform) -> subprocess.CompletedProcess[str]:
 
 
 def rollout(platform: Platform) -> dict[str, Any]:
-    document = platform.checkout.json("release", "status", MODEL, "--stack", platform.checkout.stack, "--json")
-    assert isinstance(document, dict)
+    """The controller's document of the model: what `release status --json` prints, without a start of Python."""
+    with platform.http("control") as http:
+        answer = http.get(f"/v1/models/{MODEL}")
+    assert answer.status_code == 200, answer.text
+    document: dict[str, Any] = answer.json()
     return document
 
 

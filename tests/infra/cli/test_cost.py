@@ -34,7 +34,7 @@ def test_cost_is_one_document_with_what_is_left_of_the_budget(
 ) -> None:
     cluster = resource("aws:eks/cluster:Cluster", "cluster", upgradePolicy={"supportType": "EXTENDED"})
     odd = resource("aws:redshift/cluster:Cluster", "odd")
-    monkeypatch.setattr(cost_command, "planned", planned(cluster, odd))
+    monkeypatch.setattr("infra.planning.plans.planned", planned(cluster, odd))
 
     told = project.run("cost", "prod", "--json").json
 
@@ -47,7 +47,7 @@ def test_cost_is_one_document_with_what_is_left_of_the_budget(
 
 def test_cost_is_shown_to_people_with_gaps_and_assumptions(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = resource("aws:redshift/cluster:Cluster", "odd")
-    monkeypatch.setattr(cost_command, "planned", planned(resource("aws:kms/key:Key", "data"), odd))
+    monkeypatch.setattr("infra.planning.plans.planned", planned(resource("aws:kms/key:Key", "data"), odd))
     shown = project.run("cost", "prod", "--worst-case").text
     for text in ("not priced, and not in the sums", "nothing prices resources", "730 hours", "99.00", "worst case"):
         assert text in shown
@@ -55,12 +55,12 @@ def test_cost_is_shown_to_people_with_gaps_and_assumptions(project: Project, mon
 
 def test_cost_of_a_region_without_prices_is_an_error(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     away = Plan(stack="prod", resources=[gate(settings={"aws.region": "ap-south-1"})])
-    monkeypatch.setattr(cost_command, "planned", lambda *_: away)
+    monkeypatch.setattr("infra.planning.plans.planned", lambda *_: away)
     assert "no prices for region 'ap-south-1'" in project.run("cost", "prod").failure
 
 
 def test_local_stack_is_billed_by_nobody(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost_command, "planned", planned(target="local", environment="local"))
+    monkeypatch.setattr("infra.planning.plans.planned", planned(target="local", environment="local"))
     assert "nobody bills it" in project.run("cost", "prod").failure
 
 
