@@ -237,7 +237,7 @@ def cron_job(args: RunArgs, model: Model) -> dict[str, Any]:
             "metadata": {"labels": labels_of(model.name, LAUNCHERS)},
             "spec": {
                 # The run has bounds of its own; a launcher that outlives them all has lost it.
-                "activeDeadlineSeconds": round(args.max_hours * 3600) * attempts + WAITS_SECONDS,
+                "activeDeadlineSeconds": (round(args.max_hours * 3600) + WAITS_SECONDS) * attempts,
                 "backoffLimit": 3,
                 # Status 1: the training failed, after attempts of its own.
                 "podFailurePolicy": {

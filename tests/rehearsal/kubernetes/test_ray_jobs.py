@@ -1,5 +1,6 @@
 """Training on a real API server: it takes what the component makes, and the launcher starts a run by its own rights."""
 
+import base64
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,10 @@ from components.pipelines.kubernetes import KubernetesPipelines, KubernetesPipel
 from components.pipelines.ray_job import LAUNCHER, NAMESPACE, name_of
 from components.testing import record
 from components.workload import Resources
-from infra.cli.train_remote import job_of
+from infra.cli.context import Context
+from infra.cli.output import CommandFailed
+from infra.cli.train_remote import start
+from infra.provider.cluster_access import TOKEN
 from infra.rehearsal.kubernetes.api_server import ApiServer
 from infra.rehearsal.kubernetes.client import ApiError, Client
 from infra.rehearsal.kubernetes.controllers import pod_templates, refused_pods
@@ -91,17 +95,36 @@ def test_a_pod_that_gave_up_its_confinement_would_be_refused(server: ApiServer, 
     assert "allowPrivilegeEscalation" in said[0]
 
 
-def test_a_run_by_hand_is_a_job_that_the_server_takes(server: ApiServer, made: list[dict[str, Any]]) -> None:
+def test_a_run_by_hand_is_a_job_that_the_server_takes_and_the_only_one(
+    server: ApiServer, made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     clocks, jobs = (server.client.kind("batch/v1", kind) for kind in ("CronJob", "Job"))
     assert clocks is not None
     assert jobs is not None
     clock = server.client.get(clocks, NAMESPACE, name_of(MODEL.name))
     assert clock is not None
     assert clock["spec"]["schedule"] == "0 3 * * 0"
+    endpoint = {
+        "url": server.url,
+        "runner": "ray",
+        "runs": {MODEL.name: name_of(MODEL.name)},
+        "cluster": "acme-dev-main",
+        "region": "eu-central-1",
+        "authority": base64.b64encode(server.ca.encode()).decode(),
+    }
+    monkeypatch.setattr(Context, "outputs", {"endpoints": {"pipelines": endpoint}})
+    monkeypatch.setenv(TOKEN, server.token)
 
-    kept = server.client.create(jobs, NAMESPACE, job_of(clock, time.time()), dry_run=True)
+    job = start(Context("dev"), MODEL.name)["job"]
 
-    assert refused_pods(server.client, "Job", kept, NAMESPACE) == []
+    try:
+        kept = server.client.get(jobs, NAMESPACE, job)
+        assert kept is not None
+        assert refused_pods(server.client, "Job", kept, NAMESPACE) == []
+        with pytest.raises(CommandFailed, match=f"being trained already, by job {job} of stack dev"):
+            start(Context("dev"), MODEL.name)
+    finally:
+        server.client.delete(jobs, NAMESPACE, job)
 
 
 @pytest.fixture
