@@ -24,6 +24,7 @@ from infra.engine.operation import OperationFailedError, Result
 from infra.rehearsal import leftovers
 from infra.rehearsal.aws.clients import Aws
 from infra.rehearsal.children import child
+from infra.rehearsal.cost import Cost, cost_of
 from infra.rehearsal.gate import RehearsedGate
 from infra.rehearsal.moto import MotoServer, moto_server
 from infra.rehearsal.report import Phase, Report
@@ -91,6 +92,7 @@ class _Run:
         self._phases: list[Phase] = []
         self._kept = False
         self._made: dict[str, int] = {}
+        self._cost: Cost | None = None
         self._gate = rehearsal.gate(rehearsal.folder / "gate") if rehearsal.gate else None
         self._settings: dict[str, Any] = dict(self._gate.settings()) if self._gate else {}
 
@@ -112,6 +114,7 @@ class _Run:
             refused=counted["refused"],
             injected=counted["injected"],
             left=leftovers.left(before, after),
+            cost=self._cost,
             notes=(
                 *self._rehearsal.notes,
                 "KMS keys are scheduled for deletion: AWS keeps them for 7 to 30 days",
@@ -235,6 +238,7 @@ class _Run:
         try:
             found, stops = self._gate.judge(self._stack(environment))
             self._kept = found.facts.environment in KEPT_IN
+            self._cost = self._cost or cost_of(found.plan, found.facts.settings)
             changes = dict(found.operations)
             counts = ", ".join(f"{count} {status}" for status, count in found.evaluation.counts.items())
             ok, detail = not stops, "\n".join([counts, *stops[:12]])

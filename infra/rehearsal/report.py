@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from infra.rehearsal.cost import Cost
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -40,6 +42,7 @@ class Report:
         injected: Faults that were injected, by operation and code.
         left: What was there at the end and not before, by kind.
         notes: What cannot be judged in a rehearsal.
+        cost: What it would cost; None where the policies saw no plan of it.
     """
 
     stack: str
@@ -51,6 +54,7 @@ class Report:
     injected: Mapping[str, int]
     left: Mapping[str, Sequence[str]]
     notes: Sequence[str] = ()
+    cost: Cost | None = None
 
     @property
     def ok(self) -> bool:
@@ -79,6 +83,8 @@ class Report:
         found += [f"    {count:4} {what}" for what, count in self.injected.items()]
         found.append("  refused by the API (among them looks at what is not there):")
         found += [f"    {one['times']:4} {one['operation']}: {one['code']}" for one in self.refused]
+        if self.cost:
+            found.append(f"  {self.cost.said(self.stack)}")
         if self.left:
             found.append("  LEFT at the end:")
             found += [f"    {kind}: {', '.join(ids)}" for kind, ids in self.left.items()]
