@@ -37,15 +37,30 @@ def rehearse(
     stand_ins: Annotated[
         bool, typer.Option("--stand-ins", help="Use the stand-ins even where official plugins are installed.")
     ] = False,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep",
+            help="Also run the controllers: Kubernetes' own, KubeRay's operator, played nodes; and upgrade serving.",
+        ),
+    ] = False,
 ) -> None:
     """Run the stack's program from preview to destroy against moto and a Kubernetes API server. Needs no account."""
     context = Context(stack)
     if context.settings.foundation is not None:
+        if deep:
+            raise CommandFailed(
+                f"stack {stack} releases models onto {context.settings.foundation}: it makes nothing that controllers "
+                f"act on; `./mlops rehearse {context.settings.foundation} --deep` rehearses its foundation",
+                exit_code=2,
+            )
         _told(_releases(context, context.settings.foundation, keep), stack, as_json)
         return
     from infra.rehearsal.children import child
+    from infra.rehearsal.deep import control_plane, life
     from infra.rehearsal.gate import RehearsedGate
     from infra.rehearsal.kubernetes.api_server import api_server
+    from infra.rehearsal.kubernetes.controllers import REAL
     from infra.rehearsal.kubernetes.provider import TOKEN
     from infra.rehearsal.official import Choice, choose, home
     from infra.rehearsal.phases import Rehearsal
@@ -61,7 +76,10 @@ def rehearse(
     providers = Choice() if stand_ins else choose(home(PROJECT))
     folder = PROJECT / ".mlops" / "rehearsal"
     shutil.rmtree(folder / f"{stack}-kubernetes", ignore_errors=True)
-    with api_server(folder / f"{stack}-kubernetes", say) as kubernetes:
+    place, region, step = folder / f"{stack}-kubernetes", settings.region, settings.inference.upgrade_step
+    if deep:
+        control_plane.ensure(say)
+    with api_server(place, say, users=control_plane.USERS if deep else None) as kubernetes:
         report = Rehearsal(
             project=PROJECT,
             stack=stack,
@@ -74,12 +92,15 @@ def rehearse(
             notes=providers.notes,
             more={
                 "kubernetes": lambda logs: child(
-                    "infra.rehearsal.kubernetes", {TOKEN: kubernetes.token}, logs / "kubernetes.log"
+                    "infra.rehearsal.kubernetes",
+                    {TOKEN: kubernetes.token, **({REAL: "true"} if deep else {})},
+                    logs / "kubernetes.log",
                 )
             },
             cluster={"endpoint": kubernetes.url, "ca": kubernetes.ca},
             checks={"calls of every workload, judged by its policies": access_check(context.settings, settings, stack)},
             gate=lambda place: RehearsedGate(PROJECT, settings.region, place),
+            deep=(lambda aws: life.deep(kubernetes, aws, place, region, step=step, say=say)) if deep else None,
             keep=keep,
             say=say,
         ).run()

@@ -2,7 +2,7 @@
 
 A tool is taken from PATH when it is new enough, else from its official release when the checksum below fits, else
 built from the Go modules whose exact sources `go/<tool>/go.sum` pins. Only rehearsals ask for the tools of
-`REHEARSAL_TOOLS`, only the project's own checks for those of `CHECK_TOOLS`.
+`REHEARSAL_TOOLS`, only deep ones for those of `DEEP_TOOLS`, only the project's own checks for those of `CHECK_TOOLS`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class GoSource:
         name: Folder under `go/` with the go.mod and go.sum of a module that only names the tool.
         module: Module that carries the tool's version.
         packages: Import paths of its programs; a program is named after the last part.
-        version_variable: Variable that the program prints as its version.
+        version_variable: Variable that the program prints as its version; empty where it prints none.
         version: The version it then prints (module version 0.313.5 is Prometheus 3.13.5).
         version_prefix: What the program expects before the version's numbers.
         program: Name of its only program where that is not the last part of the import path.
@@ -94,7 +94,8 @@ class GoSource:
     @property
     def linker_flags(self) -> str:
         """Flags that strip the program and tell it its version."""
-        return f"-s -w -X {self.version_variable}={self.version_prefix}{show(self.version)}"
+        told = f" -X {self.version_variable}={self.version_prefix}{show(self.version)}" if self.version_variable else ""
+        return f"-s -w{told}"
 
     @cached_property
     def checksum(self) -> str:
@@ -115,6 +116,7 @@ class Tool:
         programs: Executables it consists of, the main one first.
         minimum: Oldest version that is used from PATH.
         version_arguments: Arguments that make the main program print its version.
+        tells_version: Whether it can: one that can't is never taken from PATH, and these arguments only try it.
         source: How to build it.
         mend: What a person can install instead.
         release: Its official release, if a checksum is known.
@@ -127,6 +129,7 @@ class Tool:
     source: GoSource
     mend: str
     release: Release | None = None
+    tells_version: bool = True
 
 
 PULUMI = Tool(
@@ -221,6 +224,53 @@ KUBE_APISERVER = Tool(
     mend="install kube-apiserver 1.35 or newer and put it on PATH",
 )
 
+KUBERNETES_CONTROLLERS = Tool(
+    name="kubernetes-controllers",
+    programs=("kube-controller-manager", "kube-scheduler"),
+    minimum=(1, 35),
+    version_arguments=("--version",),
+    source=GoSource(
+        name="kubernetes-controllers",
+        module="k8s.io/kubernetes",
+        packages=("k8s.io/kubernetes/cmd/kube-controller-manager", "k8s.io/kubernetes/cmd/kube-scheduler"),
+        version_variable="k8s.io/component-base/version.gitVersion",
+        version=(1, 35, 4),
+        version_prefix="v",
+    ),
+    mend="install kube-controller-manager and kube-scheduler 1.35 or newer side by side and put both on PATH",
+)
+
+RAY_OPERATOR = Tool(
+    name="ray-operator",
+    programs=("ray-operator",),
+    minimum=(1, 6, 2),
+    version_arguments=("-h",),
+    tells_version=False,
+    source=GoSource(
+        name="ray-operator",
+        module="github.com/ray-project/kuberay/ray-operator",
+        packages=("github.com/ray-project/kuberay/ray-operator",),
+        version_variable="",
+        version=(1, 6, 2),
+    ),
+    mend="let it be built: KubeRay's operator does not tell its version, so that none on PATH is trusted",
+)
+
+KWOK = Tool(
+    name="kwok",
+    programs=("kwok",),
+    minimum=(0, 8),
+    version_arguments=("--version",),
+    source=GoSource(
+        name="kwok",
+        module="sigs.k8s.io/kwok",
+        packages=("sigs.k8s.io/kwok/cmd/kwok",),
+        version_variable="sigs.k8s.io/kwok/pkg/consts.Version",
+        version=(0, 8, 0),
+    ),
+    mend="install kwok 0.8 or newer and put it on PATH",
+)
+
 ACTIONLINT = Tool(
     name="actionlint",
     programs=("actionlint",),
@@ -238,5 +288,6 @@ ACTIONLINT = Tool(
 
 PLATFORM_TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (PULUMI, PROMETHEUS)}
 REHEARSAL_TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (ETCD, KUBE_APISERVER)}
+DEEP_TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (KUBERNETES_CONTROLLERS, RAY_OPERATOR, KWOK)}
 CHECK_TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (ACTIONLINT,)}
-TOOLS: Mapping[str, Tool] = {**PLATFORM_TOOLS, **REHEARSAL_TOOLS, **CHECK_TOOLS}
+TOOLS: Mapping[str, Tool] = {**PLATFORM_TOOLS, **REHEARSAL_TOOLS, **DEEP_TOOLS, **CHECK_TOOLS}

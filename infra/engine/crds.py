@@ -1,4 +1,4 @@
-"""Custom resource definitions for the API server of a rehearsal, taken out of Go modules: `ensure()`.
+"""Custom resource definitions (and rights of controllers) for a rehearsal, taken out of Go modules: `ensure()`.
 
 The controllers' own modules carry the definitions that their releases install. `go/crds/go.mod` says which versions,
 `go/crds/go.sum` their only accepted content; the files come into the tool cache and never into the repository. They
@@ -62,6 +62,11 @@ FILES: Mapping[str, tuple[str, ...]] = {
 Each costs the API server about a second of its start, so that those which only the charts themselves use stay out.
 """
 
+RIGHTS: Mapping[str, tuple[str, ...]] = {
+    "github.com/ray-project/kuberay/ray-operator": ("config/rbac/role.yaml",),
+}
+"""The same for what a controller may do, as its release grants it: deep rehearsals run it with these rights."""
+
 
 @dataclass(frozen=True)
 class Module:
@@ -72,45 +77,59 @@ class Module:
     sum: str
 
 
-def modules() -> tuple[Module, ...]:
-    """Return what go.mod and go.sum pin.
+def modules(files: Mapping[str, tuple[str, ...]] | None = None) -> tuple[Module, ...]:
+    """Return what go.mod and go.sum pin, for the modules of `files` (`FILES` by default).
 
     Raises:
-        ToolError: A module of `FILES` is not pinned.
+        ToolError: One of them is not pinned.
     """
     versions = dict(re.findall(r"^\s(\S+) (v\S+)$", (_FOLDER / "go.mod").read_text(), re.MULTILINE))
     sums = dict(re.findall(r"^(\S+ v[^\s/]+) (h1:\S+)$", (_FOLDER / "go.sum").read_text(), re.MULTILINE))
     try:
-        return tuple(Module(path, versions[path], sums[f"{path} {versions[path]}"]) for path in FILES)
+        return tuple(
+            Module(path, versions[path], sums[f"{path} {versions[path]}"])
+            for path in (FILES if files is None else files)
+        )
     except KeyError as error:
         raise ToolError(f"{_FOLDER}: go.mod or go.sum does not pin {error}") from error
 
 
-def folder(cache: Cache) -> Path:
-    """Return where the definitions lie once they are there."""
-    digest = hashlib.sha256(json.dumps([dict(FILES), [vars(module) for module in modules()]]).encode()).hexdigest()
-    return cache.tools / f"crds-{digest[:8]}"
+def folder(cache: Cache, files: Mapping[str, tuple[str, ...]] | None = None) -> Path:
+    """Return where the files (the definitions by default) lie once they are there."""
+    wanted = FILES if files is None else files
+    digest = hashlib.sha256(json.dumps([dict(wanted), [vars(module) for module in modules(wanted)]]).encode())
+    return cache.tools / f"{'crds' if files is None else 'manifests'}-{digest.hexdigest()[:8]}"
 
 
-def ensure(progress: Progress = silent, *, environ: Mapping[str, str] | None = None) -> Path:
+def ensure(
+    progress: Progress = silent,
+    *,
+    environ: Mapping[str, str] | None = None,
+    files: Mapping[str, tuple[str, ...]] | None = None,
+) -> Path:
     """Return the folder with the definitions, a YAML file each, getting them first where they are missing.
+
+    Args:
+        progress: Told what goes on.
+        environ: Environment to look at; this process's by default.
+        files: Other files of the pinned modules instead, such as `RIGHTS`.
 
     Raises:
         ToolError: They can't be had, or a module's content is not the pinned one.
     """
     environ = os.environ if environ is None else environ
     cache = Cache(environ)
-    target = folder(cache)
+    target = folder(cache, files)
     if target.is_dir():
         return target
     with cache.exclusive(progress):
         if not target.is_dir():  # another process may have got them meanwhile
-            progress("crds: getting custom resource definitions out of Go modules")
+            progress("crds: getting manifests of controllers out of Go modules")
             go = golang.command(_go_version(), cache, progress, environ)
             with cache.installing(target) as draft:
-                for module in modules():
+                for module in modules(files):
                     archive = _fetch(module, go, cache, environ)
-                    count = take(module, archive, draft)
+                    count = take(module, archive, draft, files)
                     progress(f"crds: {count} from {module.path} {module.version}")
     return target
 
@@ -141,12 +160,13 @@ def _fetch(module: Module, go: Path, cache: Cache, environ: Mapping[str, str]) -
     return Path(answer["Zip"])
 
 
-def take(module: Module, archive: Path, target: Path) -> int:
+def take(module: Module, archive: Path, target: Path, files: Mapping[str, tuple[str, ...]] | None = None) -> int:
     """Copy the wanted files of a module and return how many these are.
 
     Raises:
         ToolError: The archive is another than the pinned one, or has no such file.
     """
+    patterns = (FILES if files is None else files)[module.path]
     with zipfile.ZipFile(archive) as content:
         found = content_sum(content)
         if found != module.sum:
@@ -154,11 +174,11 @@ def take(module: Module, archive: Path, target: Path) -> int:
         root = f"{module.path}@{module.version}/"
         count = 0
         for name in content.namelist():
-            if any(fnmatch.fnmatchcase(name.removeprefix(root), pattern) for pattern in FILES[module.path]):
+            if any(fnmatch.fnmatchcase(name.removeprefix(root), pattern) for pattern in patterns):
                 (target / Path(name).name).write_bytes(content.read(name))
                 count += 1
     if not count:
-        raise ToolError(f"{module.path} {module.version} has no file like {', '.join(FILES[module.path])}")
+        raise ToolError(f"{module.path} {module.version} has no file like {', '.join(patterns)}")
     return count
 
 

@@ -27,7 +27,7 @@ import psutil
 from components.paths import home_hash
 from infra.engine import golang, locks, tools
 from infra.engine.cache import Cache
-from infra.engine.catalogue import CHECK_TOOLS, PLATFORM_TOOLS, PULUMI, REHEARSAL_TOOLS, TOOLS, show
+from infra.engine.catalogue import CHECK_TOOLS, DEEP_TOOLS, PLATFORM_TOOLS, PULUMI, REHEARSAL_TOOLS, TOOLS, show
 from infra.engine.environment import choose_backend
 
 Status = Literal["ok", "warn", "fail"]
@@ -182,6 +182,8 @@ def native_tools() -> Iterator[Check]:
             yield Check(name, "ok", f"{show(found.version)} in {found.folder} ({found.origin})")
         elif name in REHEARSAL_TOOLS:
             yield Check(name, "ok", "not there yet; only ./mlops rehearse uses it, and gets it")
+        elif name in DEEP_TOOLS:
+            yield Check(name, "ok", "not there yet; only ./mlops rehearse --deep uses it, and gets it (some minutes)")
         elif name in CHECK_TOOLS:
             yield Check(name, "ok", "not there yet; only ./mlops test uses it, and gets it")
         else:

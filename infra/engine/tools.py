@@ -1,4 +1,4 @@
-"""Finds the native tools (Pulumi; Prometheus with promtool; etcd and kube-apiserver) or gets them: `ensure("pulumi")`.
+"""Finds the native tools (Pulumi; Prometheus with promtool; those of rehearsals) or gets them: `ensure("pulumi")`.
 
 The order: PATH when new enough; the user's tool cache; the official release, only in the version whose checksum is
 pinned here; a build from pinned Go modules. A second call returns at once.
@@ -20,7 +20,17 @@ from platform import machine
 
 from infra.engine import download, golang
 from infra.engine.cache import Cache, Progress, silent
-from infra.engine.catalogue import CHECK_TOOLS, PULUMI, REHEARSAL_TOOLS, TOOLS, Tool, Version, parse_version, show
+from infra.engine.catalogue import (
+    CHECK_TOOLS,
+    DEEP_TOOLS,
+    PULUMI,
+    REHEARSAL_TOOLS,
+    TOOLS,
+    Tool,
+    Version,
+    parse_version,
+    show,
+)
 from infra.engine.errors import ToolError
 
 LANGUAGE_HOST = """\
@@ -109,7 +119,7 @@ def _on_path(tool: Tool, environ: Mapping[str, str]) -> tuple[Found | None, str]
     missing = [name for name in tool.programs[1:] if not os.access(folder / name, os.X_OK)]
     if missing:
         return None, f"{main} has no {', '.join(missing)} beside it"
-    version = _version_of(tool, Path(main))
+    version = _version_of(tool, Path(main)) if tool.tells_version else None
     if version is None:
         return None, f"{main} does not tell its version"
     if version < tool.minimum:
@@ -125,7 +135,9 @@ def _version_of(tool: Tool, program: Path) -> Version | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return parse_version(done.stdout) if done.returncode == 0 else None
+    if done.returncode:
+        return None
+    return parse_version(done.stdout) if tool.tells_version else tool.source.version
 
 
 def _places(tool: Tool, cache: Cache) -> Iterable[Found]:
@@ -175,12 +187,13 @@ def _get(tool: Tool, cache: Cache, progress: Progress, environ: Mapping[str, str
 def _clean(cache: Cache, progress: Progress, environ: Mapping[str, str]) -> None:
     """Remove the files of builds unless a tool is still to be built with them.
 
-    Few machines ever build what only rehearsals use; where one of those tools is there the others are wanted too.
+    Few machines ever build what only rehearsals use; where one of those tools is there the others are wanted too. The
+    same goes for what only deep rehearsals use.
     """
     there = {name: find(name, environ=environ) is not None for name in TOOLS}
-    platform = [found for name, found in there.items() if name not in {*REHEARSAL_TOOLS, *CHECK_TOOLS}]
-    rehearsal = [found for name, found in there.items() if name in REHEARSAL_TOOLS]
-    if cache.build.exists() and all(platform) and (all(rehearsal) or not any(rehearsal)):
+    platform = [found for name, found in there.items() if name not in {*REHEARSAL_TOOLS, *DEEP_TOOLS, *CHECK_TOOLS}]
+    together = [[there[name] for name in names] for names in (REHEARSAL_TOOLS, DEEP_TOOLS)]
+    if cache.build.exists() and all(platform) and all(all(found) or not any(found) for found in together):
         progress("removing build files")
         golang.clean(cache)
 

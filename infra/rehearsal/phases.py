@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from infra.engine.cache import Progress, silent
 from infra.engine.errors import EngineError
@@ -28,11 +28,38 @@ from infra.rehearsal.cost import Cost, cost_of
 from infra.rehearsal.gate import RehearsedGate
 from infra.rehearsal.moto import MotoServer, moto_server
 from infra.rehearsal.report import Phase, Report
-from infra.rehearsal.stack import RehearsedStack, rehearsed_stack
+from infra.rehearsal.stack import RehearsedStack, merged, rehearsed_stack
 from policies.stateful import KEPT_IN
 
 THROTTLED = ("ec2.Create*", "iam.Create*", "s3.Put*")
 """Operations whose first calls are throttled while the environment is made."""
+
+
+class Controllers(Protocol):
+    """Controllers that act on what the API server holds, see `infra.rehearsal.deep`.
+
+    Attributes:
+        quick: Settings from the start that spare minutes.
+        upgrade: Settings by which serving moves to a new cluster.
+    """
+
+    @property
+    def quick(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+    @property
+    def upgrade(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+    def running(self) -> Phase:
+        """Wait until everything runs."""
+
+    def upgraded(self) -> Phase:
+        """Watch the upgrade that began."""
+
+    def ended(self) -> Phase:
+        """Wait until what they made is gone."""
+
+    def notes(self) -> Sequence[str]:
+        """What was real and what was played."""
 
 
 @dataclass
@@ -53,6 +80,7 @@ class Rehearsal:
         more: Further providers by name: what starts each, given the rehearsal's folder, yielding its port.
         gate: Its gate, where the stack has one; the policies then judge each plan before it is carried out.
         checks: What is asked of the state of the environment that is up, by name: whether it is well, and in words.
+        deep: What starts controllers beside the played AWS, in a deep rehearsal.
         keep: Whether the folder stays.
         say: Told what goes on.
     """
@@ -71,6 +99,7 @@ class Rehearsal:
     cluster: Mapping[str, str] = field(default_factory=dict)
     gate: Callable[[Path], RehearsedGate] | None = None
     checks: Mapping[str, Callable[[Sequence[Mapping[str, Any]]], tuple[bool, str]]] = field(default_factory=dict)
+    deep: Callable[[MotoServer], contextlib.AbstractContextManager[Controllers]] | None = None
     keep: bool = False
     say: Progress = silent
 
@@ -79,22 +108,26 @@ class Rehearsal:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         try:
-            with moto_server(self.folder / "aws-server.log", account=self.account, cluster=self.cluster) as server:
-                return _Run(self, server).report()
+            with contextlib.ExitStack() as stack:
+                log = self.folder / "aws-server.log"
+                server = stack.enter_context(moto_server(log, account=self.account, cluster=self.cluster))
+                deep = stack.enter_context(self.deep(server)) if self.deep else None
+                return _Run(self, server, deep).report()
         finally:
             if not self.keep:
                 shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class _Run:
-    def __init__(self, rehearsal: Rehearsal, server: MotoServer) -> None:
-        self._rehearsal, self._server = rehearsal, server
+    def __init__(self, rehearsal: Rehearsal, server: MotoServer, deep: Controllers | None) -> None:
+        self._rehearsal, self._server, self._deep = rehearsal, server, deep
         self._phases: list[Phase] = []
         self._kept = False
         self._made: dict[str, int] = {}
         self._cost: Cost | None = None
         self._gate = rehearsal.gate(rehearsal.folder / "gate") if rehearsal.gate else None
         self._settings: dict[str, Any] = dict(self._gate.settings()) if self._gate else {}
+        self._change(deep.quick if deep else {})
 
     # --- the phases ------------------------------------------------------------------------------------------------
 
@@ -102,6 +135,8 @@ class _Run:
         before = leftovers.census(self._server, self._rehearsal.region)
         try:
             self._life()
+            if self._deep:
+                self._phases.append(self._deep.ended())
         finally:
             after = leftovers.census(self._server, self._rehearsal.region)
         counted = self._server.ask("report")
@@ -119,6 +154,7 @@ class _Run:
                 *self._rehearsal.notes,
                 "KMS keys are scheduled for deletion: AWS keeps them for 7 to 30 days",
                 "what a Helm chart renders is not judged: charts are not reachable here",
+                *(self._deep.notes() if self._deep else ()),
             ),
         )
 
@@ -143,7 +179,7 @@ class _Run:
             self._server.ask("faults", [])
             if made:
                 self._settled(environment)
-            self._settings = {**self._settings, **rehearsal.end}
+            self._change(rehearsal.end)
             if rehearsal.end:
                 self._judged(environment, "lift protection, for which two people break the glass", by_people=True)
                 self._phase("lift protection", environment, "up")
@@ -155,15 +191,19 @@ class _Run:
         """Phases of an environment that is up."""
         state = self._state()
         self._made = leftovers.made(state)
+        if self._deep:
+            self._phases.append(self._deep.running())
         for name, check in self._rehearsal.checks.items():
             began = time.monotonic()
             ok, detail = check(state)
             self._phases.append(Phase(name, ok, round(time.monotonic() - began, 1), detail=detail))
         self._phase("preview without changes", environment, "preview", "--expect-no-changes")
         if self._rehearsal.update:
-            self._settings = {**self._settings, **self._rehearsal.update}
+            self._change(self._rehearsal.update)
             self._judged(environment, "update")
             self._phase("update", environment, "up", expect=lambda result: result.changed or "nothing was updated")
+        if self._deep:
+            self._upgrade(environment, self._deep)
         self._phase(
             "refresh without drift",
             environment,
@@ -179,6 +219,14 @@ class _Run:
             )
             self._phase("up mends it", environment, "up", expect=lambda result: result.changed or "nothing was mended")
 
+    def _upgrade(self, environment: Mapping[str, str], deep: Controllers) -> None:
+        """Change what makes serving move to a new cluster, and watch it."""
+        self._change(deep.upgrade)
+        self._judged(environment, "another serving image")
+        changed = lambda result: result.changed or "nothing was updated"  # noqa: E731
+        if self._phase("up: another serving image", environment, "up", expect=changed):
+            self._phases.append(deep.upgraded())
+
     def _drift(self) -> str:
         """Change something by hand; returns what, in words, or nothing where there is nothing to change."""
         roles = [one for one in self._state() if one["type"] == "aws:iam/role:Role"]
@@ -188,6 +236,9 @@ class _Run:
         aws = Aws(self._server.url, self._rehearsal.region)
         aws.call("iam", "tag_role", {"RoleName": name, "Tags": [{"Key": "by-hand", "Value": "yes"}]})
         return f"a tag of role {name}"
+
+    def _change(self, settings: Mapping[str, Any]) -> None:
+        self._settings = merged(self._settings, settings)
 
     # --- helpers ---------------------------------------------------------------------------------------------------
 

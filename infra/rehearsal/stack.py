@@ -52,16 +52,16 @@ def settings_for_rehearsal(original: Mapping[str, Any], changes: Mapping[str, An
         changes: Settings that differ, by full key (`mlops:region`).
     """
     kept = {name: value for name, value in original.items() if name not in _OWN_KEYS}
-    kept["config"] = _merged(_without_secrets(kept.get("config") or {}), changes)
+    kept["config"] = merged(_without_secrets(kept.get("config") or {}), changes)
     return kept
 
 
-def _merged(stated: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merged(stated: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with changes on top, mappings key by key."""
     found = dict(stated)
     for name, value in changes.items():
         inner = found.get(name)
-        found[name] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+        found[name] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
     return found
 
 

@@ -1,8 +1,8 @@
 """A Kubernetes API server for a rehearsal: etcd and kube-apiserver on the loopback address, with the definitions.
 
-There is no controller manager, no scheduler and no node: the server stores and judges objects, and nothing acts on
-them. Everything lies in one folder and ends with the `with` block, however that ends; should this process be killed,
-the kernel ends the two servers with it.
+There is no controller manager, no scheduler and no node by itself: the server stores and judges objects, and nothing
+acts on them, unless `infra.rehearsal.deep` starts who does. Everything lies in one folder and ends with the `with`
+block, however that ends; should this process be killed, the kernel ends the two servers with it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -24,10 +22,10 @@ from infra.engine.cache import Progress, silent
 from infra.engine.errors import ToolError
 from infra.rehearsal.kubernetes import certificates
 from infra.rehearsal.kubernetes.client import SCRATCH, ApiError, Client, Kind, Object, UnreachableError
+from infra.rehearsal.kubernetes.servers import end, free_ports, spawn, tail
 from infra.rehearsal.kubernetes.tunnel import Tunnel
 
 _READY_SECONDS = 180.0
-_STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 _DEFINITION = Kind(
     "apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", False, frozenset()
@@ -73,6 +71,10 @@ class ApiServer:
                 found.append(f"{kind.name} {place}{metadata['name']}")
         return sorted(found)
 
+    def take_as_given(self) -> None:
+        """Let everything that is there now count as the server's own."""
+        self._baseline = frozenset(item["metadata"]["uid"] for _kind, item in self._objects())
+
     def counts(self) -> dict[str, int]:
         """Return how many objects of each kind the rehearsal made."""
         result: dict[str, int] = {}
@@ -92,11 +94,11 @@ class ApiServer:
 
     def stop(self) -> None:
         """End the API server as a fault; etcd and what it stores stay."""
-        _end(self._process)
+        end(self._process)
 
     def start(self) -> None:
         """Start the API server again on the same address after `stop`."""
-        self._process = _spawn(self._command, self._folder / "kube-apiserver.log")
+        self._process = spawn(self._command, self._folder / "kube-apiserver.log")
         _wait(self.client, self._process, self._folder / "kube-apiserver.log")
 
 
@@ -137,15 +139,15 @@ def api_server(
         file.write(f'{token},rehearsal,rehearsal,"system:masters"\n')
         file.writelines(f'{others[name]},{name},{name},"{group}"\n' for name, group in (users or {}).items())
     with contextlib.ExitStack() as stack:
-        client_port, peer_port, port = _free_ports(3)
-        storage = _spawn(_etcd_command(etcd, folder, files, client_port, peer_port), folder / "etcd.log")
-        stack.callback(_end, storage)
+        client_port, peer_port, port = free_ports(3)
+        storage = spawn(_etcd_command(etcd, folder, files, client_port, peer_port), folder / "etcd.log")
+        stack.callback(end, storage)
         command = _api_command(kube_apiserver, files, tokens, client_port, port)
         if tunnel is not None:
             egress = folder / "egress.json"
             egress.write_text(tunnel.configuration())
             command.append(f"--egress-selector-config-file={egress}")
-        process = _spawn(command, folder / "kube-apiserver.log")
+        process = spawn(command, folder / "kube-apiserver.log")
         ca = files.authority.read_text()
         client = Client(f"https://127.0.0.1:{port}", ca, token)
         stack.callback(client.close)
@@ -155,7 +157,7 @@ def api_server(
         progress(f"Kubernetes API server: ready at {client.url}")
         count = _install(client, known) if known else 0
         client.apply(_NAMESPACE, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SCRATCH}})
-        server._baseline = frozenset(item["metadata"]["uid"] for _kind, item in server._objects())
+        server.take_as_given()
         progress(f"Kubernetes API server: {count} definitions installed")
         yield server
 
@@ -205,49 +207,13 @@ def _api_command(program: Path, files: certificates.Certificates, tokens: Path, 
     ]
 
 
-def _spawn(command: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a server that ends with this process and that the terminal's Ctrl-C does not reach."""
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", *command],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd="/",
-        )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a server; nothing of its data is wanted, so it gets little time."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-
-
 def _wait(client: Client, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _READY_SECONDS
     while not client.ready():
         if process.poll() is not None or time.monotonic() > deadline:
             what = f"ended with code {process.returncode}" if process.returncode is not None else "is not ready"
-            raise ToolError(f"kube-apiserver {what} after its start; its last words ({log}):\n{_tail(log)}")
+            raise ToolError(f"kube-apiserver {what} after its start; its last words ({log}):\n{tail(log)}")
         time.sleep(_POLL_SECONDS)
-
-
-def _tail(log: Path, lines: int = 8) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
 def _install(client: Client, folder: Path) -> int:

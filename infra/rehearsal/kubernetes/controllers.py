@@ -1,19 +1,31 @@
 """What the controller manager would do and a rehearsal cannot go without: there is none beside the API server.
 
 Namespaces never end by themselves, volumes claimed keep a protecting finalizer, and a quota refuses everything until
-somebody has counted. Here the stand-in does these three, at once and for the object at hand only.
+somebody has counted. Here the stand-in does these three, at once and for the object at hand only. In a deep rehearsal
+the real controller manager does them, and the stand-in waits for it.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 
 from infra.rehearsal.kubernetes.client import ApiError, Client, Kind, Object
 
+REAL = "MLOPS_REHEARSAL_CONTROLLERS"
+"""Variable by which the stand-in knows that real controllers are there."""
+
 _GONE_SECONDS = 15.0
+_GONE_BY_CONTROLLERS_SECONDS = 300.0
+_COUNTED_SECONDS = 15.0
 _POLL_SECONDS = 0.05
 _PROTECTING = frozenset({"kubernetes.io/pvc-protection", "kubernetes.io/pv-protection", "foregroundDeletion", "orphan"})
+
+
+def real() -> bool:
+    """Whether real controllers act on what the API server holds."""
+    return bool(os.environ.get(REAL))
 
 
 def delete(client: Client, kind: Kind, namespace: str | None, name: str, propagation: str = "Background") -> list[str]:
@@ -27,23 +39,32 @@ def delete(client: Client, kind: Kind, namespace: str | None, name: str, propaga
     """
     if not client.delete(kind, namespace, name, propagation):
         return []
+    if real():
+        _wait_until_gone(client, kind, namespace, name, _GONE_BY_CONTROLLERS_SECONDS, release=False)
+        return []
     with_it = list(_end_namespace(client, name)) if kind.name == "Namespace" and kind.api_version == "v1" else []
-    deadline = time.monotonic() + _GONE_SECONDS
+    _wait_until_gone(client, kind, namespace, name, _GONE_SECONDS, release=True)
+    if namespace:
+        count_quotas(client, namespace)
+    return with_it
+
+
+def _wait_until_gone(
+    client: Client, kind: Kind, namespace: str | None, name: str, seconds: float, *, release: bool
+) -> None:
+    deadline = time.monotonic() + seconds
     while True:
         found = client.get(kind, namespace, name)
         if found is None:
             break
         finalizers = found["metadata"].get("finalizers", [])
-        if finalizers and set(finalizers) <= _PROTECTING:
+        if release and finalizers and set(finalizers) <= _PROTECTING:
             _release(client, kind, namespace, name)
         if time.monotonic() > deadline:
             raise ApiError(
                 409, "Conflict", f"{kind.name} {name} is not gone: its finalizers {finalizers} wait for a controller"
             )
         time.sleep(_POLL_SECONDS)
-    if namespace:
-        count_quotas(client, namespace)
-    return with_it
 
 
 def _release(client: Client, kind: Kind, namespace: str | None, name: str) -> None:
@@ -74,9 +95,19 @@ def _end_namespace(client: Client, name: str) -> Iterator[str]:
 
 
 def count_quotas(client: Client, namespace: str) -> None:
-    """Count what the quotas of a namespace limit, as the quota controller would. No pod runs, so they use nothing."""
+    """Count what the quotas of a namespace limit, as the quota controller would. No pod runs, so they use nothing.
+
+    Where the real one is there, wait until it has counted: until then a quota refuses every pod.
+    """
     kind = client.kind("v1", "ResourceQuota")
     assert kind is not None
+    if real():
+        deadline = time.monotonic() + _COUNTED_SECONDS
+        while any(not (quota.get("status") or {}).get("used") for quota in client.list(kind, namespace)):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(_POLL_SECONDS)
+        return
     for quota in client.list(kind, namespace):
         hard = quota["spec"].get("hard", {})
         used = {limit: str(_count(client, namespace, limit)) for limit in hard}
