@@ -192,7 +192,7 @@ def _clean(cache: Cache, progress: Progress, environ: Mapping[str, str]) -> None
     """
     there = {name: find(name, environ=environ) is not None for name in TOOLS}
     platform = [found for name, found in there.items() if name not in {*REHEARSAL_TOOLS, *DEEP_TOOLS, *CHECK_TOOLS}]
-    together = [[there[name] for name in names] for names in (REHEARSAL_TOOLS, DEEP_TOOLS)]
+    together = [[there[name] for name in names if name in there] for names in (REHEARSAL_TOOLS, DEEP_TOOLS)]
     if cache.build.exists() and all(platform) and all(all(found) or not any(found) for found in together):
         progress("removing build files")
         golang.clean(cache)

@@ -25,7 +25,7 @@ from infra.engine.errors import ToolError
 from infra.provider.environment import scrubbed
 from infra.rehearsal.deep.nodes import PLAYED
 from infra.rehearsal.kubernetes.api_server import ApiServer
-from infra.rehearsal.kubernetes.client import Kind
+from infra.rehearsal.kubernetes.client import SCRATCH, Kind
 from infra.rehearsal.kubernetes.servers import end, spawn, tail
 
 MANAGER, SCHEDULER, OPERATOR, KUBELETS = (
@@ -46,6 +46,7 @@ _STAGES = Path(__file__).with_name("stages.yaml")
 _ROLE = Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", False, frozenset())
 _BINDING = Kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", False, frozenset())
 _ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts", True, frozenset())
+_CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps", True, frozenset())
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.2
 
@@ -136,13 +137,16 @@ def control_plane(
 
 
 def _settle(server: ApiServer, plane: ControlPlane) -> None:
-    """Wait until the controller manager acts; what it made by itself belongs to the server then."""
+    """Wait until the controller manager acts; what it makes in every namespace by itself belongs to the server then."""
     deadline = time.monotonic() + _READY_SECONDS
-    while server.client.get(_ACCOUNT, "default", "default") is None:
+    while not all(
+        any(item["metadata"]["name"] == name for item in server.client.list(kind, space))
+        for kind, name in ((_ACCOUNT, "default"), (_CONFIG_MAP, "kube-root-ca.crt"))
+        for space in ("default", SCRATCH)
+    ):
         if (ended := plane.ended()) or time.monotonic() > deadline:
-            raise ToolError(ended or "kube-controller-manager does nothing: the namespace default has no account yet")
+            raise ToolError(ended or "kube-controller-manager does nothing: namespaces have no account yet")
         time.sleep(_POLL_SECONDS)
-    time.sleep(2.0)  # its other controllers begin within the same second; what they make at once is no leftover
     if ended := plane.ended():
         raise ToolError(ended)
     server.take_as_given()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.engine.catalogue import PLATFORM_TOOLS, REHEARSAL_TOOLS, TOOLS, Tool, parse_version
+from infra.engine.catalogue import DEEP_TOOLS, PLATFORM_TOOLS, REHEARSAL_TOOLS, TOOLS, Tool, parse_version
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -65,7 +65,8 @@ def test_program_of_another_name_than_its_package_is_named() -> None:
 
 def test_up_waits_for_no_tool_of_a_rehearsal() -> None:
     assert {"etcd", "kube-apiserver"} == set(REHEARSAL_TOOLS)
-    assert not set(PLATFORM_TOOLS) & set(REHEARSAL_TOOLS)
+    assert {"kubernetes-controllers", "ray-operator", "kwok"} == set(DEEP_TOOLS)
+    assert not set(PLATFORM_TOOLS) & {*REHEARSAL_TOOLS, *DEEP_TOOLS}
 
 
 def test_locks_name_hashes_and_no_address() -> None:

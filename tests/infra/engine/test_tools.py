@@ -107,6 +107,19 @@ def test_path_is_passed_over_when_it_does_not_run(
     assert tools.ensure("pulumi", environ=environ) != broken
 
 
+def test_tool_that_tells_no_version_is_built_and_never_taken_from_path(
+    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built: list[str]
+) -> None:
+    silent = dataclasses.replace(PULUMI, name="silent", tells_version=False, release=None)
+    monkeypatch.setattr(tools, "TOOLS", {"silent": silent})
+    environ["PATH"] = str(program(tmp_path / "bin" / "pulumi", "9.9.9").parent)
+    assert tools.ensure("silent", environ=environ).is_relative_to(tmp_path / "cache")
+    found = tools.find("silent", environ=environ)
+    assert found is not None
+    assert found.version == silent.source.version
+    assert built == ["pulumi"]
+
+
 def test_release_is_installed_once_and_then_found(
     release: bytes, served: Any, environ: dict[str, str], built: list[str]
 ) -> None:
