@@ -34,6 +34,8 @@ MANAGER, SCHEDULER, OPERATOR, KUBELETS = (
     "kuberay-operator",
     "kwok",
 )
+RAY_OPERATOR = "ray-operator"
+"""Its tool, and its process."""
 USERS: Mapping[str, str] = {
     MANAGER: "mlops:controllers",
     SCHEDULER: "mlops:controllers",
@@ -42,6 +44,7 @@ USERS: Mapping[str, str] = {
 }
 """Users of the API server, with their groups. kwok stands for every kubelet, which together may do more than any."""
 
+_TOOLS = ("kubernetes-controllers", RAY_OPERATOR, "kwok")
 _STAGES = Path(__file__).with_name("stages.yaml")
 _ROLE = Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", False, frozenset())
 _BINDING = Kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", False, frozenset())
@@ -70,6 +73,10 @@ class ControlPlane:
             if process.poll() is not None
         )
 
+    def log(self, name: str) -> str:
+        """What a controller wrote so far."""
+        return self._processes[name][1].read_text(errors="replace")
+
 
 def ensure(progress: Progress = silent, *, environ: Mapping[str, str] | None = None) -> None:
     """Get the controllers where they are missing, which takes some minutes once.
@@ -77,14 +84,14 @@ def ensure(progress: Progress = silent, *, environ: Mapping[str, str] | None = N
     Raises:
         ToolError: One can't be had.
     """
-    for name in ("kubernetes-controllers", "ray-operator", "kwok"):
+    for name in _TOOLS:
         tools.ensure(name, progress, environ=environ)
     crds.ensure(progress, environ=environ, files=crds.RIGHTS)
 
 
 def missing() -> list[str]:
     """Names of the tools that are not there yet."""
-    return [name for name in ("kubernetes-controllers", "ray-operator", "kwok") if tools.find(name) is None]
+    return [name for name in _TOOLS if tools.find(name) is None]
 
 
 @contextlib.contextmanager
@@ -111,7 +118,7 @@ def control_plane(
     ensure(progress, environ=environ)
     _grant(server, crds.ensure(progress, environ=environ, files=crds.RIGHTS))
     kubernetes = tools.ensure("kubernetes-controllers", progress, environ=environ)
-    operator = tools.ensure("ray-operator", progress, environ=environ)
+    operator = tools.ensure(RAY_OPERATOR, progress, environ=environ)
     kwok = tools.ensure("kwok", progress, environ=environ)
     configs = {user: _kubeconfig(server, user, folder) for user in USERS}
     commands: dict[str, tuple[list[str], Mapping[str, str]]] = {
@@ -119,7 +126,7 @@ def control_plane(
         "kube-scheduler": (_scheduler(kubernetes, configs[SCHEDULER]), {}),
         "kwok": (_kwok(kwok, configs[KUBELETS]), {}),
         # Only plain HTTP goes through the proxy, which is what the operator speaks to dashboards.
-        "ray-operator": (_operator(operator), {"HTTP_PROXY": proxy, "KUBECONFIG": str(configs[OPERATOR])}),
+        RAY_OPERATOR: (_operator(operator), {"HTTP_PROXY": proxy, "KUBECONFIG": str(configs[OPERATOR])}),
     }
     with contextlib.ExitStack() as stack:
         running: dict[str, tuple[subprocess.Popen[bytes], Path]] = {}
@@ -128,7 +135,7 @@ def control_plane(
             process = spawn(command, log, {**scrubbed(), **variables})
             stack.callback(end, process)
             running[name] = (process, log)
-        found = {name: tools.find(name, environ=environ) for name in ("kubernetes-controllers", "ray-operator", "kwok")}
+        found = {name: tools.find(name, environ=environ) for name in _TOOLS}
         versions = {name: ".".join(map(str, one.version)) for name, one in found.items() if one is not None}
         plane = ControlPlane(versions, running)
         _settle(server, plane)

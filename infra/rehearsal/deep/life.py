@@ -16,7 +16,7 @@ from infra.engine.cache import Progress, silent
 from infra.rehearsal.aws.clients import Aws
 from infra.rehearsal.deep import readings
 from infra.rehearsal.deep.cluster_view import ClusterView
-from infra.rehearsal.deep.control_plane import ControlPlane, control_plane
+from infra.rehearsal.deep.control_plane import RAY_OPERATOR, ControlPlane, control_plane
 from infra.rehearsal.deep.dashboard import Dashboards, proxy
 from infra.rehearsal.deep.nodes import PLAYED
 from infra.rehearsal.deep.played import GATEWAYS, Judge, Played, playing
@@ -25,16 +25,17 @@ from infra.rehearsal.kubernetes.client import Object
 from infra.rehearsal.moto import MotoServer
 from infra.rehearsal.report import Phase
 
-RUNNING_SECONDS = 300.0
-"""Until then everything has to run; nothing here waits for an image or a disk."""
-STEP_SECONDS = 20.0
-"""What a step of an upgrade may take besides its own pause: some rounds of the operator, which looks every 2 s."""
-ENDING_SECONDS = 300.0
-"""Until then the old cluster is gone after the last step; 120 s of it are the stated delay."""
+RUNNING_SECONDS, STALLED_SECONDS = 900.0, 150.0
+"""Until then everything has to run, also on a busy machine; nothing here waits for an image or a disk. What stays wrong
+in the same words for the shorter time is a fault."""
+STEP_SECONDS = 300.0
+"""What a step of an upgrade may take: its pause, and some rounds of the operator, which looks every 2 s. After the last
+one the old cluster goes; 120 s are the stated delay until then."""
 GONE_SECONDS = 90.0
 """Until then the garbage collector has found what lost its owner, and nodes went with their pools."""
-QUICK: Mapping[str, Any] = {"mlops:aws": {"inference": {"upgradeSeconds": 1}}}
-"""Settings that spare the rehearsal minutes: pauses between the steps of an upgrade, not their size."""
+QUICK: Mapping[str, Any] = {"mlops:aws": {"inference": {"upgradeSeconds": 10}}}
+"""Settings that spare the rehearsal minutes: pauses between the steps of an upgrade, the shortest that the policies
+admit, not their size."""
 OTHER_IMAGE = "sha256:" + "0123456789abcdef" * 4
 UPGRADE: Mapping[str, Any] = {"mlops:aws": {"images": {"serving": OTHER_IMAGE}}}
 """What a person changes for another version of the serving code; no image is fetched."""
@@ -74,10 +75,12 @@ class Deep:
     def running(self) -> Phase:
         """Wait until every workload runs and the RayService serves."""
         self.say("deep rehearsal: waiting until everything runs")
-        began = time.monotonic()
+        began = changed = time.monotonic()
+        before: list[str] = []
         while True:
-            wrong = self._not_running()
-            late = time.monotonic() - began > RUNNING_SECONDS
+            wrong, now = self._not_running(), time.monotonic()
+            changed, before = (changed if wrong == before else now), wrong
+            late = now - began > RUNNING_SECONDS or now - changed > STALLED_SECONDS
             if not wrong or late or self.plane.ended():
                 break
             time.sleep(_POLL_SECONDS)
@@ -97,8 +100,8 @@ class Deep:
         began, before = time.monotonic(), self._active
         history: list[tuple[int, int]] = []
         wrong: dict[str, None] = {}
-        seconds = ENDING_SECONDS + 2 * 100 / self.step * (self.pause_seconds + STEP_SECONDS)
-        moved = 0.0
+        seen: object = None
+        changed, moved = began, 0.0
         while True:
             service = self._service()
             for text in self._unanswered():
@@ -110,12 +113,15 @@ class Deep:
                     self.say(f"deep rehearsal: traffic {shares[0]}/{shares[1]}")
                 if service.rolling_back:
                     wrong.setdefault("the operator goes back to the old cluster")
+                    break
             if service is not None and service.running and service.active != before:
                 moved = moved or time.monotonic() - began
                 if not self._clusters() - {service.active}:
                     break
-            if self.plane.ended() or time.monotonic() - began > seconds:
-                wrong.setdefault("the upgrade did not end in time")
+            now, state = time.monotonic(), (service and (service.traffic, service.capacity), self._clusters())
+            changed, seen = (changed if state == seen else now), state
+            if self.plane.ended() or now - changed > STEP_SECONDS:
+                wrong.setdefault(f"the upgrade goes no further: nothing changed for {now - changed:.0f} s")
                 break
             time.sleep(_POLL_SECONDS)
         for text in readings.kept(history, self.step):
@@ -184,6 +190,7 @@ class Deep:
         found = readings.warnings(events, _CONTROLLERS)
         return [
             *(f"warning: {text}" for text in found[-12:]),
+            *(f"KubeRay's operator: {text}" for text in readings.errors(self.plane.log(RAY_OPERATOR))[-6:]),
             *(f"player: {one}" for one in self.played.wrong.values()),
         ]
 

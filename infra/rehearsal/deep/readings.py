@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -124,6 +125,31 @@ def warnings(events: Sequence[Object], about: frozenset[str]) -> list[str]:
             text = f"{event.get('reason')} ({target['kind']} {target.get('namespace')}/{target.get('name')})"
             counted[f"{text}: {' '.join(str(event.get('message', '')).split())}"] += int(event.get("count") or 1)
     return [f"{text}{f' ({times} times)' if times > 1 else ''}" for text, times in counted.items()]
+
+
+def errors(log: str) -> list[str]:
+    """Errors that an operator wrote to its log and tells nowhere else, each once, in the order of their last time.
+
+    Args:
+        log: what controller-runtime logs, a JSON document a line. Conflicts are left out: its next round mends them.
+    """
+    found: dict[str, None] = {}
+    for line in log.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(entry, dict) or entry.get("level") != "error" or entry.get("msg") != "Reconciler error":
+            continue
+        kind = str(entry.get("logger", "")).rpartition(".")[2]
+        about = entry.get(kind) or {}
+        text = " ".join(str(entry.get("error", "")).split())
+        if "the object has been modified" in text:
+            continue
+        text = f"{kind} {about.get('namespace', '')}/{about.get('name', '')}: {text}"
+        found.pop(text, None)
+        found[text] = None
+    return list(found)
 
 
 # --- the RayService ------------------------------------------------------------------------------------------------

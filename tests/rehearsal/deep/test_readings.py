@@ -1,5 +1,6 @@
 """Readings of a cluster with running controllers."""
 
+import json
 from typing import Any
 
 import pytest
@@ -73,6 +74,26 @@ def test_warnings_are_counted_and_those_of_other_kinds_left_out() -> None:
     normal = {**ours, "type": "Normal"}
     found = readings.warnings([ours, other, normal], frozenset({"RayService"}))
     assert found == ["InvalidRayServiceSpec (RayService serving/inference): wrong thing (3 times)"]
+
+
+def test_errors_that_an_operator_only_logs_are_read_once_and_conflicts_left_out() -> None:
+    def line(error: str, level: str = "error") -> str:
+        about = {"namespace": "serving", "name": "inference"}
+        entry = {"level": level, "logger": "controllers.RayService", "msg": "Reconciler error", "RayService": about}
+        return json.dumps({**entry, "error": error})
+
+    log = [
+        line("no port"),
+        line("other"),
+        line("no port"),
+        line("x", "info"),
+        line("the object has been modified"),
+        "I",
+    ]
+    assert readings.errors("\n".join(log)) == [
+        "RayService serving/inference: other",
+        "RayService serving/inference: no port",
+    ]
 
 
 def ray_service(ready: str = "True", upgrading: str = "False", **status: Any) -> dict[str, Any]:
