@@ -12,8 +12,9 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -63,19 +64,37 @@ class ControlPlane:
     """
 
     versions: Mapping[str, str]
-    _processes: dict[str, tuple[subprocess.Popen[bytes], Path]] = field(repr=False)
+    _starts: Mapping[str, Callable[[], subprocess.Popen[bytes]]] = field(repr=False)
+    _logs: Mapping[str, Path] = field(repr=False)
+    _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict, init=False, repr=False)
+
+    def start(self) -> None:
+        """Start all of them."""
+        for name, spawned in self._starts.items():
+            self._processes[name] = spawned()
+
+    def end(self) -> None:
+        """End those that run."""
+        for process in self._processes.values():
+            end(process)
+
+    def crash(self, name: str) -> None:
+        """Kill a controller without a warning, and start it again as its Deployment would."""
+        self._processes[name].kill()
+        self._processes[name].wait()
+        self._processes[name] = self._starts[name]()
 
     def ended(self) -> str:
         """Say which controller ended although nobody asked it to, with its last words; empty when all run."""
         return "\n".join(
             f"{name} ended with code {process.returncode}; its last words ({log}):\n{tail(log)}"
-            for name, (process, log) in self._processes.items()
-            if process.poll() is not None
+            for name, log in self._logs.items()
+            if (process := self._processes.get(name)) is not None and process.poll() is not None
         )
 
     def log(self, name: str) -> str:
         """What a controller wrote so far."""
-        return self._processes[name][1].read_text(errors="replace")
+        return self._logs[name].read_text(errors="replace")
 
 
 def ensure(progress: Progress = silent, *, environ: Mapping[str, str] | None = None) -> None:
@@ -128,19 +147,21 @@ def control_plane(
         # Only plain HTTP goes through the proxy, which is what the operator speaks to dashboards.
         RAY_OPERATOR: (_operator(operator), {"HTTP_PROXY": proxy, "KUBECONFIG": str(configs[OPERATOR])}),
     }
-    with contextlib.ExitStack() as stack:
-        running: dict[str, tuple[subprocess.Popen[bytes], Path]] = {}
-        for name, (command, variables) in commands.items():
-            log = folder / f"{name}.log"
-            process = spawn(command, log, {**scrubbed(), **variables})
-            stack.callback(end, process)
-            running[name] = (process, log)
-        found = {name: tools.find(name, environ=environ) for name in _TOOLS}
-        versions = {name: ".".join(map(str, one.version)) for name, one in found.items() if one is not None}
-        plane = ControlPlane(versions, running)
+    logs = {name: folder / f"{name}.log" for name in commands}
+    starts = {
+        name: partial(spawn, command, logs[name], {**scrubbed(), **variables})
+        for name, (command, variables) in commands.items()
+    }
+    found = {name: tools.find(name, environ=environ) for name in _TOOLS}
+    versions = {name: ".".join(map(str, one.version)) for name, one in found.items() if one is not None}
+    plane = ControlPlane(versions, starts, logs)
+    try:
+        plane.start()
         _settle(server, plane)
-        progress(f"controllers: {', '.join(running)} run")
+        progress(f"controllers: {', '.join(commands)} run")
         yield plane
+    finally:
+        plane.end()
 
 
 def _settle(server: ApiServer, plane: ControlPlane) -> None:

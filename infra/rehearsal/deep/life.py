@@ -22,6 +22,7 @@ from infra.rehearsal.deep.nodes import PLAYED
 from infra.rehearsal.deep.played import GATEWAYS, Judge, Played, playing
 from infra.rehearsal.kubernetes.api_server import ApiServer
 from infra.rehearsal.kubernetes.client import Object
+from infra.rehearsal.kubernetes.servers import peaks
 from infra.rehearsal.moto import MotoServer
 from infra.rehearsal.report import Phase
 
@@ -95,10 +96,11 @@ class Deep:
         )
 
     def upgraded(self) -> Phase:
-        """Watch the upgrade that the last `up` began, to its end."""
+        """Watch the upgrade that the last `up` began, to its end; once the traffic moves, the operator is killed."""
         self.say("deep rehearsal: watching the traffic move to the new cluster")
         began, before = time.monotonic(), self._active
         history: list[tuple[int, int]] = []
+        crashed = False
         wrong: dict[str, None] = {}
         seen: object = None
         changed, moved = began, 0.0
@@ -111,6 +113,10 @@ class Deep:
                 if shares is not None and (not history or history[-1] != shares):
                     history.append(shares)
                     self.say(f"deep rehearsal: traffic {shares[0]}/{shares[1]}")
+                if not crashed and shares is not None and 0 < shares[1] < 100:
+                    crashed = True
+                    self.say("deep rehearsal: KubeRay's operator is killed, and starts again")
+                    self.plane.crash(RAY_OPERATOR)
                 if service.rolling_back:
                     wrong.setdefault("the operator goes back to the old cluster")
                     break
@@ -126,7 +132,10 @@ class Deep:
             time.sleep(_POLL_SECONDS)
         for text in readings.kept(history, self.step):
             wrong.setdefault(text)
-        detail = [*wrong, f"traffic {readings.shown(history)}"]
+        if not crashed and self.step < 100:
+            wrong.setdefault("the operator was not killed: no share of the traffic was seen between the two clusters")
+        killed = "; the operator was killed once it moved" if crashed else ""
+        detail = [*wrong, f"traffic {readings.shown(history)}{killed}"]
         if moved:
             ended = time.monotonic() - began
             detail.append(
@@ -156,6 +165,7 @@ class Deep:
             "(from node groups and NodePools as they were made), Ray's dashboard, statuses of gateways and routes, "
             "External Secrets; network policies hold nobody back",
             f"pauses between the steps of an upgrade are {self.pause_seconds} s",
+            f"memory at its most, MiB: {', '.join(f'{name} {most}' for name, most in peaks().items())}",
             *([f"secrets that people put into Secrets Manager, played: {outside}"] if outside else []),
             *(f"a player failed: {name}: {text}" for name, text in self.played.wrong.items()),
             *(f"asked of Ray's dashboard and not played: {call}" for call in sorted(set(self.dashboards.unknown))),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
+_PYTHON = re.compile("python|pulumi")
 _STOP_SECONDS = 10.0
 
 
@@ -41,6 +45,17 @@ def end(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def peaks() -> dict[str, int]:
+    """Return how much memory each native server that runs has had at its most, MiB (`VmHWM` of proc(5))."""
+    found: dict[str, int] = {}
+    for child in psutil.Process().children():
+        with contextlib.suppress(OSError, psutil.Error):
+            status = Path(f"/proc/{child.pid}/status").read_text()
+            if (most := re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)) and not _PYTHON.match(child.name()):
+                found[child.name()] = int(most[1]) // 1024
+    return found
 
 
 def free_ports(count: int) -> list[int]:

@@ -67,14 +67,17 @@ def test_clusters_have_settings_of_their_own() -> None:
 
 
 def test_share_of_capacity_is_told_again_and_is_no_other_configuration() -> None:
-    judged: list[str] = []
-    found = Dashboards(
-        head=lambda _space, _service, _port: Head("serving/one", None, 1), judge=lambda text: judged.append(text) or []
-    )
+    judged: set[str] = set()
+
+    def judge(settings: str) -> list[str]:
+        judged.add(settings)
+        return []
+
+    found = Dashboards(head=lambda _space, _service, _port: Head("serving/one", None, 1), judge=judge)
     for capacity in (10, 20):
         found.answer("PUT", ADDRESS, {}, json.dumps({**json.loads(SETTINGS), "target_capacity": capacity}).encode())
     assert state(found)["target_capacity"] == 20
-    assert len(set(judged)) == 1
+    assert len(judged) == 1
 
 
 def test_what_is_not_played_is_refused_and_told() -> None:
