@@ -198,12 +198,15 @@ class _Run:
             ok, detail = check(state)
             self._phases.append(Phase(name, ok, round(time.monotonic() - began, 1), detail=detail))
         self._phase("preview without changes", environment, "preview", "--expect-no-changes")
-        if self._rehearsal.update:
-            self._change(self._rehearsal.update)
+        update = merged(self._rehearsal.update, self._deep.upgrade if self._deep else {})
+        if update:
+            self._change(update)
             self._judged(environment, "update")
-            self._phase("update", environment, "up", expect=lambda result: result.changed or "nothing was updated")
-        if self._deep:
-            self._upgrade(environment, self._deep)
+            updated = self._phase(
+                "update", environment, "up", expect=lambda result: result.changed or "nothing was updated"
+            )
+            if self._deep and updated:
+                self._phases.append(self._deep.upgraded())
         self._phase(
             "refresh without drift",
             environment,
@@ -218,14 +221,6 @@ class _Run:
                 expect=lambda result: result.changed or "the drift was not found",
             )
             self._phase("up mends it", environment, "up", expect=lambda result: result.changed or "nothing was mended")
-
-    def _upgrade(self, environment: Mapping[str, str], deep: Controllers) -> None:
-        """Change what makes serving move to a new cluster, and watch it."""
-        self._change(deep.upgrade)
-        self._judged(environment, "another serving image")
-        changed = lambda result: result.changed or "nothing was updated"  # noqa: E731
-        if self._phase("up: another serving image", environment, "up", expect=changed):
-            self._phases.append(deep.upgraded())
 
     def _drift(self) -> str:
         """Change something by hand; returns what, in words, or nothing where there is nothing to change."""

@@ -134,11 +134,14 @@ def proxy(dashboards: Dashboards) -> Iterator[str]:
             except Exception as error:  # noqa: BLE001 - whatever it is, the operator tells it in its event
                 status, document = 500, {"error": f"the rehearsal's own dashboard failed: {error!r}"}
             content = json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            try:
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+            except ConnectionError:  # the operator waits two seconds, and asks again
+                self.close_connection = True
 
         def log_message(self, *_arguments: object) -> None:
             """Say nothing: each call is one of many."""
