@@ -57,7 +57,6 @@ def rehearse(
         _told(_releases(context, context.settings.foundation, keep), stack, as_json)
         return
     from infra.rehearsal.children import child
-    from infra.rehearsal.deep import control_plane, life
     from infra.rehearsal.gate import RehearsedGate
     from infra.rehearsal.kubernetes.api_server import api_server
     from infra.rehearsal.kubernetes.controllers import REAL
@@ -78,6 +77,8 @@ def rehearse(
     shutil.rmtree(folder / f"{stack}-kubernetes", ignore_errors=True)
     place, region, step = folder / f"{stack}-kubernetes", settings.region, settings.inference.upgrade_step
     if deep:
+        from infra.rehearsal.deep import control_plane, life
+
         control_plane.ensure(say)
     with api_server(place, say, users=control_plane.USERS if deep else None) as kubernetes:
         report = Rehearsal(
