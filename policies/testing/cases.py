@@ -127,7 +127,18 @@ def run_for(rules: Sequence[Rule]) -> Outcome:
     return Outcome(found.ran, [*broken, *found.failures], found.cases)
 
 
+def _own_tests() -> None:
+    """Let `tests` be this project's: packages that others install bring folders of that name, too."""
+    found = getattr(sys.modules.get("tests"), "__path__", [str(PROJECT / "tests")])
+    if str(PROJECT / "tests") not in found:
+        for name in [one for one in sys.modules if one.partition(".")[0] == "tests"]:
+            del sys.modules[name]
+    if sys.path[:1] != [str(PROJECT)]:
+        sys.path.insert(0, str(PROJECT))
+
+
 def _loaded(file: Path) -> ModuleType:
+    _own_tests()
     name = f"_cases_{file.parent.name}_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:

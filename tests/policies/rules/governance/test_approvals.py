@@ -145,6 +145,6 @@ def test_every_document_of_a_config_map_is_looked_at() -> None:
 
 
 def test_each_controller_of_a_config_map_is_looked_at() -> None:
-    good = json.dumps({"approval": "signatures", "signature": "required"})
-    data = {"a.control.json": good, "b.control.json": json.dumps({"approval": "rule", "signature": "required"})}
-    deny(approvals_enforced, resource("kubernetes:core/v1:ConfigMap", "control", data=data), path="data.b.control.json")
+    wrong = json.dumps({"approval": "rule", "signature": "required"})
+    data = {f"{name}.json": "{}" for name in "abcdefgh"} | {"i.control.json": wrong, "j.control.json": wrong}
+    deny(approvals_enforced, resource("kubernetes:core/v1:ConfigMap", "control", data=data), times=2)

@@ -128,3 +128,5 @@ def test_each_value_of_a_chart_is_looked_at() -> None:
         ({"parts": [{"image": "x"}, shown]}, "values.parts[1].service.type"),
     ):
         deny(chart_internal, resource("kubernetes:helm.sh/v3:Release", "chart", values=values), path=path)
+    both = resource("kubernetes:helm.sh/v3:Release", "chart", values={"web": shown, "other": shown})
+    deny(chart_internal, both, times=2)

@@ -154,6 +154,8 @@ def test_each_pod_volume_and_capability_is_looked_at() -> None:
     deny(root_filesystem_read_only, ray(worker=without("readOnlyRootFilesystem")), says="inference general")
     volumes = [{"name": "a", "emptyDir": {}}, {"name": "b", "nfs": {"server": "s"}}]
     deny(pods_confined, deployment(pod={"volumes": volumes}), path="spec.template.spec.volumes[1]")
+    strange = [{"name": "a", "nfs": {"server": "s"}, "iscsi": {"iqn": "i"}}]
+    deny(pods_confined, deployment(pod={"volumes": strange}), times=2)
     first = {"add": ["NET_BIND_SERVICE", "CHOWN"], "drop": ["ALL"]}
     deny(pods_confined, deployment(without("capabilities", capabilities=first)), says="CHOWN")
     second = {"add": ["CHOWN", "SYS_ADMIN"]}
