@@ -73,7 +73,8 @@ def mend_notifications() -> None:
             return status, headers, body
         text = body.decode() if isinstance(body, bytes) else body
         end = "</NotificationConfiguration>"
-        return status, headers, text.replace(end, f"<EventBridgeConfiguration/>{end}")
+        opened = text.removesuffix(end) if text.endswith(end) else f"{text.removesuffix('/>')}>"
+        return status, headers, f"{opened}<EventBridgeConfiguration/>{end}"
 
     get_bucket_notification.mended = True  # type: ignore[attr-defined]
     S3Response.get_bucket_notification = get_bucket_notification

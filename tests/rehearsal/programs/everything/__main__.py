@@ -77,7 +77,7 @@ key = kms.Key("key", description=change, enable_key_rotation=True, deletion_wind
 kms.Alias("key", name="alias/everything", target_key_id=key.key_id, opts=options)
 bucket = s3.Bucket("bucket", force_destroy=True, object_lock_enabled=True, tags=tags, opts=options)
 s3.BucketVersioning("bucket", bucket=bucket.id, versioning_configuration={"status": "Enabled"}, opts=options)
-s3.BucketNotification("bucket", bucket=bucket.id, eventbridge=not second, opts=options)
+s3.BucketNotification("bucket", bucket=bucket.id, eventbridge=second, opts=options)
 s3.BucketServerSideEncryptionConfiguration(
     "bucket",
     bucket=bucket.id,
