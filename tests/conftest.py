@@ -19,7 +19,7 @@ from tests import postgres
 
 # How fast an example is says more about the machine than about us.
 settings.register_profile("default", deadline=None)
-settings.register_profile("fast", deadline=None, max_examples=20)
+settings.register_profile("fast", deadline=None, max_examples=10)
 settings.load_profile("default")
 
 

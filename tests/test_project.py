@@ -51,3 +51,11 @@ def test_the_documents_that_are_linked_exist() -> None:
         links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose)
         broken += [f"{page.relative_to(PROJECT)} → {link}" for link in links if not (page.parent / link).exists()]
     assert not broken
+
+
+@pytest.mark.parametrize("mark", ["engine", "local"])
+def test_folders_that_the_fast_run_leaves_out_hold_marked_tests_only(mark: str) -> None:
+    files = sorted((PROJECT / "tests" / mark).glob("test_*.py"))
+    assert files
+    marked = re.compile(rf"^pytestmark = (\[\s*)?pytest\.mark\.{mark}\b", re.MULTILINE)
+    assert [file.name for file in files if not marked.search(file.read_text("utf-8"))] == []

@@ -22,7 +22,10 @@ from infra.engine.tools import ensure
 
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 _EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
-_FAST = ["-m", "not engine and not local and not slow", "--hypothesis-profile=fast"]
+_FAST = [
+    *("-m", "not engine and not local and not slow", "--hypothesis-profile=fast"),
+    *("--ignore=tests/engine", "--ignore=tests/local"),  # each of them is marked, and reading them takes seconds
+]
 _NOTHING_TO_RUN = 5
 """What pytest ends with where it was to run no test, as when its arguments name those of the other step."""
 
