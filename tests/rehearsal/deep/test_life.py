@@ -20,7 +20,8 @@ from infra.rehearsal.kubernetes.api_server import ApiServer, api_server
 from infra.rehearsal.kubernetes.client import Object
 from infra.rehearsal.moto import MotoServer, moto_server
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+# Two clusters come and go; on a busy machine each step waits for several processes.
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 REGION, STEP = "eu-central-1", 50
 POOL = NodePoolArgs(name="serving", instance_types=["m7i.xlarge"], capacity="on-demand", cpus=32, memory_gib=128)
