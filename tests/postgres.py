@@ -42,7 +42,9 @@ class Server:
         """
         # What is tried is not the disk's durability: without fsync a file system's speed is no part of the tests.
         options = ["-F", "-c", "listen_addresses=", "-k", str(self.folder)]
-        command = [str(self.binaries / "postgres"), "-D", str(self.folder / "data"), *options]
+        # A test run that is killed takes its server along.
+        bound = ["setpriv", "--pdeathsig", "KILL", "--"]
+        command = [*bound, str(self.binaries / "postgres"), "-D", str(self.folder / "data"), *options]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, user=_user(), cwd=self.folder)
         deadline = time.monotonic() + 120
