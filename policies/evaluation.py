@@ -198,7 +198,7 @@ def _ask(
             answers.append(_answer(one))  # noqa: PERF401 - what was said before it fails is kept
     except UndeterminedError as error:
         open_question = [_found(world, urn, status="undetermined", text=str(error), path=error.path, **shared)]
-    except Exception as error:  # noqa: BLE001 - whatever a rule trips over, it did not pass
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a rule trips over, it did not pass
         text = f"the rule failed: {type(error).__name__}: {error}"
         broken = [_found(world, urn, status="undetermined", text=text, **shared)]
     found = [_answered(one, urn, world, shared) for one in answers] + open_question

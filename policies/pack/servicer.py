@@ -116,7 +116,7 @@ class PackServicer(analyzer_pb2_grpc.AnalyzerServicer):
             plan = Plan(stack=self._stack, resources=[self._resource(one) for one in request.resources])
             evaluation = self._judge(plan)
             self._write(evaluation)
-        except Exception:  # noqa: BLE001 - the engine stops and shows it; a dead pack would hide it
+        except (Exception, SystemExit):  # noqa: BLE001 - the engine shows it; a dead pack or thread would not answer
             context.abort(grpc.StatusCode.UNKNOWN, f"the policies could not be evaluated:\n{traceback.format_exc()}")
             raise AssertionError("abort raises") from None
         return analyzer_pb2.AnalyzeResponse(

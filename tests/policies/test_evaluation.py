@@ -34,6 +34,8 @@ def rule(name: str = "cost.a", **meta: Any) -> Rule:
             case "fail, then raise":
                 yield Problem("wrong")
                 raise KeyError("oops")
+            case "leave":
+                raise SystemExit(3)
             case "nonsense":
                 yield "nonsense"  # type: ignore[misc]
 
@@ -97,7 +99,9 @@ def test_what_a_rule_said_before_it_could_not_go_on_is_kept(how: str) -> None:
     assert sorted(one.status for one in found.findings) == ["failed", "undetermined"]
 
 
-@pytest.mark.parametrize(("how", "text"), [("fail, then raise", "KeyError: 'oops'"), ("nonsense", "'nonsense'")])
+@pytest.mark.parametrize(
+    ("how", "text"), [("fail, then raise", "KeyError: 'oops'"), ("leave", "SystemExit: 3"), ("nonsense", "'nonsense'")]
+)
 def test_rule_that_trips_is_undetermined_and_says_over_what(how: str, text: str) -> None:
     found = ask(thing(how))
     assert any(one.status == "undetermined" and text in one.text for one in found.findings)
