@@ -1,6 +1,7 @@
 """An alarm of drift that the controller puts becomes an event of the environment's rule, and starts no other model."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlparse
 
@@ -28,7 +29,7 @@ def cloud() -> Cloud:
 
 
 @pytest.fixture
-def store(cloud: Cloud, aws: Aws, aws_server: MotoServer, monkeypatch: pytest.MonkeyPatch) -> DriftStore:
+def store(cloud: Cloud, aws: Aws, aws_server: MotoServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[DriftStore]:
     """The bucket of data, which tells EventBridge, as the controller reaches it."""
     bucket = cloud.names.bucket(drift.BUCKET)
     aws.call("s3", "create_bucket", {
@@ -40,7 +41,10 @@ def store(cloud: Cloud, aws: Aws, aws_server: MotoServer, monkeypatch: pytest.Mo
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
     host = urlparse(aws_server.url).netloc
     options = f"region={REGION}&allow_delayed_open=true&scheme=http&endpoint_override={host}"
-    return DriftStore(f"s3://{bucket}/{drift.PREFIX}?{options}")
+    yield DriftStore(f"s3://{bucket}/{drift.PREFIX}?{options}")
+    for one in aws.call("s3", "list_objects_v2", {"Bucket": bucket}).get("Contents", []):
+        aws.call("s3", "delete_object", {"Bucket": bucket, "Key": one["Key"]})
+    aws.call("s3", "delete_bucket", {"Bucket": bucket})
 
 
 def heard(aws: Aws, queue: str) -> list[dict[str, Any]]:
