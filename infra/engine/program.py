@@ -55,6 +55,7 @@ def configure(order: dict[str, Any]) -> None:
         # without --debug.
         pulumi.log.debug = lambda *_args, **_kwargs: None
     _neighbour("cycles").install()
+    _neighbour("patience").install()
     pulumi.runtime.set_all_config(order["config"], order["secret_keys"])
     pulumi.runtime.configure(
         pulumi.runtime.Settings(
