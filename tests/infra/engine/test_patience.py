@@ -23,7 +23,7 @@ class Settings:
 
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
-    own, manager = Settings(), RPCManager()
+    own, manager = Settings(), RPCManager()  # type: ignore[no-untyped-call]
     monkeypatch.setattr(stack, "SETTINGS", own)
     monkeypatch.setattr(stack, "_get_rpc_manager", lambda: manager)
     return own
