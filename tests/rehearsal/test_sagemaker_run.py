@@ -10,12 +10,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +39,7 @@ from infra.rehearsal.moto import MotoServer, moto_server
 from policies.releases.approval import check_artifact
 from policies.releases.keys import make_demo_keys
 from policies.releases.manifest import Signature
+from tests.registry import registry_server
 from training.pipelines.through_cluster import Cluster, Service, way
 
 pytestmark = pytest.mark.slow
@@ -79,33 +78,6 @@ class Surroundings:
         }
 
 
-@contextmanager
-def registry(folder: Path) -> Iterator[int]:
-    """Run the registry's server as its pod does; gives its port on loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "MLOPS_DATA_DIR": str(folder),
-        "MLOPS_REGISTRY_PASSWORD": PASSWORD,
-        "MLOPS_REGISTRY_HOSTS": f"{SERVER}.{NAMESPACE}.svc:{PORT}",
-    }
-    command = [sys.executable, "-m", "training.registry_server", "--port", str(port)]
-    with subprocess.Popen(command, cwd=ROOT, env=environment) as server:
-        try:
-            for _ in range(1200):
-                assert server.poll() is None, "the registry ended"
-                try:
-                    httpx.get(f"http://127.0.0.1:{port}/health").raise_for_status()
-                    break
-                except httpx.HTTPError:
-                    time.sleep(0.1)
-            yield port
-        finally:
-            server.terminate()
-
-
 @pytest.fixture(scope="module")
 def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Surroundings]:
     folder = tmp_path_factory.mktemp("sagemaker")
@@ -113,7 +85,9 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Surroundi
     cloud = Cloud(stack="staging", names=names, partition="aws", tags={}, protected=False, project=str(ROOT))
     try:
         with ExitStack() as stack:
-            port = stack.enter_context(registry(folder / "registry"))
+            port = stack.enter_context(
+                registry_server(folder / "registry", PASSWORD, MLOPS_REGISTRY_HOSTS=f"{SERVER}.{NAMESPACE}.svc:{PORT}")
+            )
             way = stack.enter_context(tunnel({PORT: port}))
             users = {"training": TRAINING, "stranger": "others"}
             kubernetes = folder / "kubernetes"

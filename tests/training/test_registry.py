@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from policies.releases.evaluation import Evaluation
 from serving.runtime.artifact import verify
 from serving.runtime.model import load
-from tests.conftest import held_port
+from tests.registry import registry_server
 from training import snapshots
 
 pytestmark = pytest.mark.slow
@@ -65,27 +64,8 @@ class Registry:
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     data = tmp_path_factory.mktemp("data")
-    environment = {
-        **os.environ,
-        "MLOPS_DATA_DIR": str(data),
-        "MLOPS_REGISTRY_USERNAME": USER,
-        "MLOPS_REGISTRY_PASSWORD": PASSWORD,
-    }
-    with held_port() as port:
-        command = [sys.executable, "-m", "training.registry_server", "--port", str(port)]
-        with subprocess.Popen(command, cwd=ROOT, env=environment) as server:
-            try:
-                url = f"http://127.0.0.1:{port}"
-                for _ in range(900):
-                    assert server.poll() is None, "the registry ended"
-                    try:
-                        httpx.get(f"{url}/health").raise_for_status()
-                        break
-                    except httpx.HTTPError:
-                        time.sleep(0.1)
-                yield Registry(url, data)
-            finally:
-                server.terminate()
+    with registry_server(data, PASSWORD, MLOPS_REGISTRY_USERNAME=USER) as port:
+        yield Registry(f"http://127.0.0.1:{port}", data)
 
 
 @pytest.fixture(scope="module")
