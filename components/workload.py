@@ -32,13 +32,25 @@ class Resources:
     gpus: int = 0
 
     def document(self) -> dict[str, dict[str, str]]:
-        """Requests and limits. No limit of CPU: throttling costs latency, and requests share it fairly already."""
-        memory = f"{round(self.memory_gib * 1024)}Mi"
+        """Requests and limits. No limit of CPU: throttling costs latency, and requests share it fairly already.
+
+        Quantities have Kubernetes' canonical form, the largest suffix that leaves a whole number: an operator that
+        writes an object back writes that form, and would own what it so changed.
+        """
+        memory = _quantity(round(self.memory_gib * 1024), 1024, ("Mi", "Gi", "Ti"))
+        cpus = _quantity(round(self.cpus * 1000), 1000, ("m", "", "k"))
         gpus = {"nvidia.com/gpu": str(self.gpus)} if self.gpus else {}
-        return {
-            "requests": {"cpu": f"{round(self.cpus * 1000)}m", "memory": memory} | gpus,
-            "limits": {"memory": memory} | gpus,
-        }
+        return {"requests": {"cpu": cpus, "memory": memory} | gpus, "limits": {"memory": memory} | gpus}
+
+
+def _quantity(number: int, step: int, suffixes: Sequence[str]) -> str:
+    """Write a positive number of the first suffix's unit with the largest suffix that leaves it whole."""
+    *smaller, largest = suffixes
+    for suffix in smaller:
+        if number % step:
+            return f"{number}{suffix}"
+        number //= step
+    return f"{number}{largest}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from components.testing import Recording, Registration
 from components.workload import Resources
 from policies.scheduling.nodes import DAEMONS, Capacity
 from policies.scheduling.preflight import Environment, Pool, Workload, check
+from policies.scheduling.quantities import mib, quantity
 
 pytestmark = pytest.mark.slow  # a file that takes seconds together
 
@@ -164,8 +165,8 @@ def test_the_heads_pod_has_what_the_settings_state(inference: Make) -> None:
 
     containers = [*head(made)["template"]["spec"]["containers"], service(made)["rayClusterConfig"]["autoscalerOptions"]]
     asked = [one["resources"]["requests"] for one in containers]
-    assert sum(int(one["cpu"].removesuffix("m")) for one in asked) == 2000
-    assert sum(int(one["memory"].removesuffix("Mi")) for one in asked) == 8 * 1024
+    assert sum(quantity(one["cpu"]) for one in asked) == 2
+    assert sum(mib(one["memory"]) for one in asked) == 8 * 1024
 
 
 def test_the_clusters_state_outlives_a_crash_of_the_head(inference: Make) -> None:
@@ -200,8 +201,8 @@ def test_what_pods_ask_for_fits_their_pools(inference: Make) -> None:
                 name=name,
                 namespace="serving",
                 size=Capacity(
-                    cpus=int(requests["cpu"].removesuffix("m")) / 1000,
-                    memory_mib=int(requests["memory"].removesuffix("Mi")),
+                    cpus=quantity(requests["cpu"]),
+                    memory_mib=mib(requests["memory"]),
                     gpus=int(requests.get("nvidia.com/gpu", "0")),
                 ),
                 selector=group["template"]["spec"]["nodeSelector"],

@@ -2,6 +2,7 @@
 
 import base64
 import shutil
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,8 @@ from components.cluster.karpenter import NODE_CLASS, pool_spec
 from components.cluster.placement import NodePoolArgs
 from components.inference import Group
 from components.inference.ray_service import NAME, NAMESPACE, RayServiceArgs, WorkerGroup, specification
-from components.models import Replicas
+from components.models import Model, Replicas
+from components.pipelines.ray_job import RunArgs, ray_job
 from components.workload import Resources
 from infra.rehearsal.aws.clients import Aws
 from infra.rehearsal.deep import control_plane
@@ -134,3 +136,36 @@ def test_ray_service_runs_moves_to_another_image_step_by_step_and_leaves_nothing
         server.client.delete(found, space, name)
     gone = running.ended()
     assert gone.ok, gone.detail
+
+
+def test_suspended_ray_job_stays_the_programs_though_its_operator_writes_it_back(
+    environment: tuple[ApiServer, MotoServer, Deep],
+) -> None:
+    server, _, _ = environment
+    kind = server.client.kind("ray.io/v1", "RayJob")
+    assert kind is not None
+    put(server, "v1", "Namespace", "training", {"metadata": {"name": "training"}})
+    args = RunArgs(
+        image="registry.example/training@sha256:" + "a" * 64,
+        size=Resources(cpus=2, memory_gib=8),
+        pool=POOL,
+        max_hours=2,
+        store="s3://data/pipelines",
+        environment={},
+    )
+    job = {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "metadata": {"name": "train-flight", "namespace": "training"},
+        "spec": ray_job(args, Model(name="flight", folder="models/flight"), ()),
+    }
+    server.client.apply(kind, "training", job)
+    until = time.monotonic() + 120
+    while not ((found := server.client.get(kind, "training", "train-flight")) and found["metadata"].get("finalizers")):
+        assert time.monotonic() < until, "the operator has not taken it"
+        time.sleep(0.2)
+
+    again = server.client.apply(kind, "training", job)
+
+    assert again["spec"]["suspend"] is True
+    server.client.delete(kind, "training", "train-flight")
