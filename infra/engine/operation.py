@@ -14,8 +14,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,7 +92,8 @@ def run(
     """
     with tempfile.TemporaryDirectory(prefix="mlops-events-") as folder:
         log = Path(folder) / "events.json"
-        process = subprocess.Popen(
+        start = partial(
+            subprocess.Popen,
             [*command, "--event-log", str(log)],
             cwd=project,
             # The event log is one of the engine's options for tools that drive it.
@@ -99,7 +101,7 @@ def run(
             stdin=subprocess.DEVNULL,
             stdout=_standard_error(),
         )
-        with forwarded_signals(process, say) as received:
+        with forwarded_signals(start, say) as (process, received):
             code = process.wait()
         result = read_result(log, operation, stack, code)
     if received and not result.ok:
@@ -115,20 +117,32 @@ def _standard_error() -> int:
 
 
 @contextlib.contextmanager
-def forwarded_signals(process: subprocess.Popen[Any], say: Progress) -> Iterator[list[int]]:
-    """Pass SIGINT and SIGTERM on to a child as interrupts; yields the list of those received so far."""
+def forwarded_signals(
+    start: Callable[[], subprocess.Popen[Any]], say: Progress
+) -> Iterator[tuple[subprocess.Popen[Any], list[int]]]:
+    """Start a child and pass SIGINT and SIGTERM on to it as interrupts; yields it and those received so far.
+
+    One that comes while the child is started is passed on as soon as it is there: it neither ends this process, which
+    would leave the child alone, nor is it lost.
+    """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield received
+        yield start(), received
         return
+    process: subprocess.Popen[Any] | None = None
+    early: list[int] = []
 
     def on_signal(number: int, _frame: object) -> None:
         received.append(number)
         if len(received) == 1:
             say("stopping after the steps in flight; once more to stop at once")
+        ours = not (number == signal.SIGINT and in_foreground())
+        if process is None:
+            early.extend([number] if ours else ())
+            return
         if len(received) > 2:
             process.kill()
-        elif not (number == signal.SIGINT and in_foreground()):
+        elif ours:
             process.send_signal(signal.SIGINT)
         if len(received) == 2:
             timer = threading.Timer(_SECOND_SIGNAL_GRACE_SECONDS, process.kill)
@@ -137,7 +151,10 @@ def forwarded_signals(process: subprocess.Popen[Any], say: Progress) -> Iterator
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield received
+        process = start()
+        if early:
+            process.send_signal(signal.SIGINT)
+        yield process, received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

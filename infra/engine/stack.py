@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -281,10 +281,9 @@ def pass_through(
             stack.ensure_exists()
             stack.release_stale_lock()
     inside = Path.cwd().is_relative_to(project)
-    process = subprocess.Popen(
-        [environment["MLOPS_PULUMI"], *arguments], cwd=None if inside else project, env=dict(environment)
-    )
-    with forwarded_signals(process, silent):
+    command = [environment["MLOPS_PULUMI"], *arguments]
+    start = partial(subprocess.Popen, command, cwd=None if inside else project, env=dict(environment))
+    with forwarded_signals(start, silent) as (process, _):
         code = process.wait()
     for path in (project / "stacks").glob("Pulumi.*.yaml"):
         Stack(project, path.name.split(".")[1], environment).drop_generated_salt()

@@ -140,6 +140,25 @@ def test_termination_is_passed_on_as_an_interrupt(tmp_path: Path) -> None:
     assert process.returncode == 130
 
 
+EARLY = """
+import os, signal, subprocess, sys
+from infra.engine.operation import forwarded_signals
+def start():
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    os.kill(os.getpid(), signal.SIGTERM)
+    return child
+with forwarded_signals(start, print) as (child, received):
+    print(child.wait() != 0, received == [signal.SIGTERM])
+"""
+
+
+def test_signal_that_comes_while_the_engine_is_started_reaches_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY], cwd=ROOT, capture_output=True, text=True, timeout=60, start_new_session=True
+    )
+    assert done.stdout.splitlines()[-1] == "True True", done.stderr
+
+
 def test_third_signal_kills_an_engine_that_does_not_listen(tmp_path: Path) -> None:
     process = drive(tmp_path, GENTLE.replace("WANTED", "99"))
     read_until(process, "ready")
