@@ -129,7 +129,7 @@ class ProcessResource:
         """Look at files, supervisor and health."""
         del state
         found = look(inputs)
-        if found.status == "unhealthy":  # one late answer of a busy machine is no reason for a restart
+        if found.status in ("starting", "unhealthy"):  # one late answer of a busy machine is no change
             call.sleep(1)
             found = look(inputs)
         return found.outputs()

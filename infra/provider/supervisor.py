@@ -25,6 +25,7 @@ from infra.provider import files, marks, rendering
 from infra.provider.environment import scrubbed
 from infra.provider.resource import Call, ResourceError
 
+_PROGRAM = Path(__file__).with_name("supervisord.py")
 _ANSWER_SECONDS = 30.0
 _START_SECONDS = 30.0
 _BAD_NAME, _ALREADY_STARTED, _NOT_RUNNING, _ALREADY_ADDED, _STILL_RUNNING = 10, 60, 70, 90, 91
@@ -145,7 +146,7 @@ class Supervisor:
         errors = f"{paths.run_directory(self.home)}/supervisor.err"
         with files.open_private(errors) as stderr:
             child = subprocess.Popen(
-                [sys.executable, "-I", "-m", "supervisor.supervisord", "-c", configuration],
+                [sys.executable, "-I", str(_PROGRAM), "-c", configuration],
                 env=environment,
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,

@@ -1,6 +1,5 @@
 """`pulumi import` of a model release, under the real engine and with the real rollout controller."""
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -34,17 +33,14 @@ CANDIDATE = {
 
 
 @pytest.fixture
-def controller(tmp_path: Path) -> Iterator[str]:
+def controller(tmp_path: Path, free_port: int) -> Iterator[str]:
     """The address of a rollout controller whose only replica loads whatever it is told."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    url, stop = f"http://127.0.0.1:{port}", threading.Event()
+    url, stop = f"http://127.0.0.1:{free_port}", threading.Event()
 
     def serve() -> None:
         store = Store(f"sqlite:///{tmp_path}/c.db", tmp_path / "s.json", "key", rollout_seconds=60, clock=time.time)
         config = uvicorn.Config(
-            Control(store, TOKEN, "replica").application(), host="127.0.0.1", port=port, log_level="error"
+            Control(store, TOKEN, "replica").application(), host="127.0.0.1", port=free_port, log_level="error"
         )
         server = uvicorn.Server(config)
 
@@ -56,7 +52,7 @@ def controller(tmp_path: Path) -> Iterator[str]:
         server.run()
 
     def replicate() -> None:
-        with httpx.Client(base_url=url, headers={"authorization": "Bearer replica"}) as client:
+        with httpx.Client(base_url=url, headers={"authorization": "Bearer replica"}, timeout=60) as client:
             while not stop.wait(0.1):
                 try:
                     models = client.get("/v1/state", params={"timeout": 0}).json()["models"]
@@ -142,7 +138,7 @@ def test_imported_release_is_what_the_controller_serves_and_up_goes_on_from_it(
     assert not again.failed, again.text
     # The same resource as before: nothing was made anew, and nothing withdrawn.
     assert again.changes.keys() <= {"same", "update"}, again.text
-    with httpx.Client(headers={"authorization": f"Bearer {TOKEN}"}) as client:
+    with httpx.Client(headers={"authorization": f"Bearer {TOKEN}"}, timeout=60) as client:
         seen = client.get(f"{controller}/v1/models/churn").json()
     assert seen["served"] == {"version": "1", "digest": CANDIDATE["digest"]}
     assert seen["rollout"]["state"] == "promoted"

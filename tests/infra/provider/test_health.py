@@ -41,7 +41,7 @@ def test_single_exit_is_a_failure_when_nobody_restarts() -> None:
 def test_http_probe_goes_by_the_status(neighbour: Callable[..., Any], status: int, healthy: bool) -> None:
     server = neighbour(lambda method, path, body: (status, {}))
 
-    problem = probe({"http": f"{server.url}/health?deep=1", "headers": {"authorization": "Bearer x"}})
+    problem = probe({"http": f"{server.url}/health?deep=1", "headers": {"authorization": "Bearer x"}}, timeout=60)
 
     assert (problem is None) is healthy
     assert server.requests == [("GET", "/health?deep=1", None)]
@@ -65,7 +65,7 @@ def test_probe_tells_when_something_else_speaks_there() -> None:
 
         thread = threading.Thread(target=babble)
         thread.start()
-        problem = probe({"http": f"http://127.0.0.1:{server.getsockname()[1]}/"})
+        problem = probe({"http": f"http://127.0.0.1:{server.getsockname()[1]}/"}, timeout=60)
         thread.join()
 
     assert problem is not None

@@ -3,9 +3,10 @@ from typing import Any
 
 import pytest
 
+from infra.provider import process
 from infra.provider.codec import UNKNOWN, Properties, Secret
-from infra.provider.process import ProcessResource
-from infra.provider.resource import Difference
+from infra.provider.process import Found, ProcessResource
+from infra.provider.resource import Call, Difference
 
 Inputs = Callable[..., Properties]
 RUNNING = {"status": "running", "pid": 7}
@@ -20,6 +21,17 @@ def test_update_when_the_process_was_not_found_running(process_inputs: Inputs, s
     difference = ProcessResource().diff(process_inputs(), {"status": status}, process_inputs())
 
     assert difference == Difference(update=("status",))
+
+
+@pytest.mark.parametrize("first", ["starting", "unhealthy"])
+def test_one_late_answer_is_no_change(
+    process_inputs: Inputs, told: Any, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    looks = iter([Found(first, 7), Found("running", 7)])
+    monkeypatch.setattr(process, "look", lambda _inputs: next(looks))
+    monkeypatch.setattr(Call, "sleep", lambda *_: None)
+
+    assert ProcessResource().read(told.call(), process_inputs(), {}) == RUNNING
 
 
 @pytest.mark.parametrize(

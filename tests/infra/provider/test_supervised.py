@@ -121,10 +121,14 @@ def test_create_and_delete_at_the_same_time_do_not_disturb_each_other(
 
 
 @pytest.mark.slow
-def test_command_that_ends_at_once_fails_within_seconds(home: str, process_inputs: Inputs, told: Any) -> None:
-    inputs = process_inputs(home=home, command=["sh", "-c", "echo no such table; exit 3"])
+def test_command_that_ends_at_once_fails_within_seconds(
+    home: str, process_inputs: Inputs, told: Any, free_port: int
+) -> None:
+    # With a check: without one it is healthy once it has lived for a second, which its start alone may take.
+    inputs = process_inputs(home=home, command=["sh", "-c", "echo no such table; exit 3"], health={"tcp": free_port})
 
-    with pytest.raises(ResourceError, match=r"web: it ended right after its start") as failure:
+    # What is seen of it is its end or nobody at its port, by when one looks.
+    with pytest.raises(ResourceError, match=r"web: (it ended |port )") as failure:
         ProcessResource().create(told.call(), inputs)
 
     assert "no such table" in str(failure.value)
