@@ -3,10 +3,8 @@
 import gc
 import json
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from infra.rehearsal.kubernetes.servers import held_ports
 from tests import postgres
 
 # How fast an example is says more about the machine than about us.
@@ -42,24 +41,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@contextmanager
-def held_port() -> Iterator[int]:
-    """A TCP port of the loopback address for a server that is started by its number.
-
-    It is held until the block's end by a socket that is bound and does not listen. The kernel then gives it to nobody
-    who asks for any port (each engine, each client connection of this machine does), while a server that names it,
-    with SO_REUSEADDR as servers do, gets it.
-    """
-    with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("127.0.0.1", 0))
-        yield int(holder.getsockname()[1])
-
-
 @pytest.fixture
 def free_port() -> Iterator[int]:
-    """A port for a server of the test, see `held_port`."""
-    with held_port() as port:
+    """A port for a server of the test, see `held_ports`."""
+    with held_ports(1) as [port]:
         yield port
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.conftest import held_port
+from infra.rehearsal.kubernetes.servers import held_ports
 
 ROOT = Path(__file__).parents[1]
 _TRIES = 1200
@@ -30,7 +30,7 @@ def registry_server(data: Path, password: str, **variables: str) -> Iterator[int
         AssertionError: it ended, or does not answer.
     """
     environment = {**os.environ, "MLOPS_DATA_DIR": str(data), "MLOPS_REGISTRY_PASSWORD": password, **variables}
-    with held_port() as port:
+    with held_ports(1) as [port]:
         command = [sys.executable, "-m", "training.registry_server", "--port", str(port)]
         with subprocess.Popen(command, cwd=ROOT, env=environment) as server:
             try:

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -23,9 +22,10 @@ from components.blueprint import Trust
 from infra.engine.errors import EngineError
 from infra.provider import rest
 from infra.provider.environment import scrubbed
+from infra.rehearsal.kubernetes.servers import held_ports
 
 _PROJECT = Path(__file__).resolve().parents[2]
-_READY_SECONDS = 60.0
+_READY_SECONDS = 180.0
 _OFFSET = "MLOPS_REHEARSAL_CLOCK_OFFSET"
 _PROGRAM = f"""
 import os, runpy, sys, time
@@ -65,49 +65,50 @@ def controller(folder: Path, trust: Trust, now: datetime, *, rehearsal: bool = T
     Raises:
         EngineError: it does not start; the text ends with its last words.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made = RunningController(_free_port(), secrets.token_urlsafe(32), secrets.token_urlsafe(32))
-    signers = folder / "allowed_signers"
-    signers.write_text(trust.signers)
-    document = {
-        "host": "127.0.0.1",
-        "port": made.port,
-        "database": f"sqlite:///{folder}/control.db",
-        "snapshot": str(folder / "snapshot.json"),
-        "snapshotKey": secrets.token_urlsafe(32),
-        "adminToken": made.admin_token,
-        "replicaToken": made.replica_token,
-        "rolloutTimeoutSeconds": 60,
-        "environment": trust.environment,
-        "approval": trust.approval,
-        "signature": "required",
-        "trustRoots": [{"name": trust.root, "path": str(signers)}],
-        "rehearsal": rehearsal,
-    }
-    settings = folder / "control.json"
-    with os.fdopen(os.open(settings, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(document, file)
-    log = folder / "control.log"
-    offset = {_OFFSET: str(now.timestamp() - time.time())}
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-c", _PROGRAM, "--config", str(settings)],
-            cwd=_PROJECT,
-            env={**scrubbed(), **offset},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        _wait(made.port, process, log)
-        yield made
-    finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(5)
-        process.kill()
-        process.wait()
+    with held_ports(1) as [port]:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        made = RunningController(port, secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+        signers = folder / "allowed_signers"
+        signers.write_text(trust.signers)
+        document = {
+            "host": "127.0.0.1",
+            "port": made.port,
+            "database": f"sqlite:///{folder}/control.db",
+            "snapshot": str(folder / "snapshot.json"),
+            "snapshotKey": secrets.token_urlsafe(32),
+            "adminToken": made.admin_token,
+            "replicaToken": made.replica_token,
+            "rolloutTimeoutSeconds": 60,
+            "environment": trust.environment,
+            "approval": trust.approval,
+            "signature": "required",
+            "trustRoots": [{"name": trust.root, "path": str(signers)}],
+            "rehearsal": rehearsal,
+        }
+        settings = folder / "control.json"
+        with os.fdopen(os.open(settings, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(document, file)
+        log = folder / "control.log"
+        offset = {_OFFSET: str(now.timestamp() - time.time())}
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-c", _PROGRAM, "--config", str(settings)],
+                cwd=_PROJECT,
+                env={**scrubbed(), **offset},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            _wait(made.port, process, log)
+            yield made
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+            process.kill()
+            process.wait()
 
 
 def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -122,9 +123,3 @@ def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
                 f"the rollout controller of the rehearsal did not start; its last words ({log}):\n{words}"
             )
         time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -43,6 +43,14 @@ def eventually(what: Callable[[], Any]) -> None:
         time.sleep(0.05)
 
 
+def until_it_says(process: "subprocess.Popen[str]", wanted: str) -> str:
+    assert process.stdout is not None
+    said = ""
+    while wanted not in said and (line := process.stdout.readline()):
+        said += line
+    return said
+
+
 def buckets(aws: Aws) -> list[str]:
     return [one["Name"] for one in aws.call("s3", "list_buckets", {}).get("Buckets") or []]
 
@@ -65,14 +73,14 @@ def test_up_goes_on_where_ctrl_c_stopped_it(rehearsed: Callable[[str], Rehearsed
     try:
         eventually(lambda: buckets(aws) and ours(aws))
         process.send_signal(signal.SIGINT)
-        time.sleep(0.5)
+        heard = until_it_says(process, "^C received")
         slice_.server.ask("faults", [])
         said, _ = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
         slice_.server.ask("faults", [])
 
-    assert process.returncode != 0, said
+    assert process.returncode != 0, heard + said
     again = slice_.run("up")
     assert again.ok, again.errors
     assert len(slice_.state()) == 8

@@ -233,7 +233,7 @@ def test_the_definition_trains_signs_and_registers(
     root = make_demo_keys(account, "staging").trust_root
     signature = Signature.model_validate(candidate["signature"])
     assert check_artifact("third-model", candidate["digest"], signature, {"staging": root}, datetime.now(UTC))
-    with httpx.Client(base_url=surroundings.registry, auth=("mlops", PASSWORD)) as client:
+    with httpx.Client(base_url=surroundings.registry, auth=("mlops", PASSWORD), timeout=60) as client:
         asked = {"name": "third-model", "version": "1"}
         version = client.get("/api/2.0/mlflow/model-versions/get", params=asked).json()["model_version"]
         tracked = client.get("/api/2.0/mlflow/runs/get", params={"run_id": candidate["run"]}).json()["run"]
@@ -254,6 +254,6 @@ def test_the_way_asks_who_calls_and_for_the_password(
 
     with way(cluster, Service(NAMESPACE, SERVER, PORT)) as address:
         asked = f"{address}/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default"
-        answer = httpx.get(asked, auth=("mlops", password))
+        answer = httpx.get(asked, auth=("mlops", password), timeout=60)
 
     assert answer.status_code == expected, answer.text

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, save_model
 
+from infra.rehearsal.kubernetes.servers import held_ports
 from policies.releases.approval import sign_artifact
 from policies.releases.keys import key_signer, make_demo_keys, make_key, read_private_key
 from serving.runtime.contract import Contract, FeatureLookup, OutputSource
@@ -134,18 +135,17 @@ def signing(tmp_path: Path) -> Signing:
 class S3:
     """A stand-in for S3 on loopback, which can go away and come back with what it held."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
+        """Start it at a port that nobody else gets meanwhile, see `held_ports`."""
         import boto3
         from moto.server import ThreadedMotoServer
 
         from infra.rehearsal.aws.gaps.mended import mend_checksums
 
         mend_checksums()
-        self._make = ThreadedMotoServer
-        self._server = self._make(ip_address="127.0.0.1", port=0, verbose=False)
-        self._server.start()
-        host, self._port = self._server.get_host_and_port()
-        self.address = f"{host}:{self._port}"
+        self._make, self._port = ThreadedMotoServer, port
+        self.address = f"127.0.0.1:{port}"
+        self.back()
         self.client = boto3.client("s3", region_name="us-east-1", endpoint_url=f"http://{self.address}")
 
     def store(self, bucket: str, prefix: str) -> str:
@@ -170,7 +170,8 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
-    made = S3()
-    httpx.post(f"http://{made.address}/moto-api/reset")
-    yield made
-    made.away()
+    with held_ports(1) as [port]:
+        made = S3(port)
+        httpx.post(f"http://{made.address}/moto-api/reset", timeout=60)
+        yield made
+        made.away()

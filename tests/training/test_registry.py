@@ -94,7 +94,7 @@ def test_artifact_is_fetched_over_http_and_has_the_digest(
             (tmp_path / name).write_bytes(client.get(f"{base}/{name}").raise_for_status().content)
     verify(tmp_path, candidate["digest"], candidate["files"])
     load(tmp_path)
-    assert httpx.get(f"{registry.url}{base}/model.onnx").status_code == 401
+    assert httpx.get(f"{registry.url}{base}/model.onnx", timeout=60).status_code == 401
 
 
 def test_run_is_tracked_with_all_that_made_it(registry: Registry, candidate: dict[str, Any]) -> None:

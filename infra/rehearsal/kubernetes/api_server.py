@@ -22,7 +22,7 @@ from infra.engine.cache import Progress, silent
 from infra.engine.errors import ToolError
 from infra.rehearsal.kubernetes import certificates
 from infra.rehearsal.kubernetes.client import SCRATCH, ApiError, Client, Kind, Object, UnreachableError
-from infra.rehearsal.kubernetes.servers import end, free_ports, spawn, tail
+from infra.rehearsal.kubernetes.servers import end, held_ports, spawn, tail
 from infra.rehearsal.kubernetes.tunnel import Tunnel
 
 _READY_SECONDS = 180.0
@@ -139,7 +139,7 @@ def api_server(
         file.write(f'{token},rehearsal,rehearsal,"system:masters"\n')
         file.writelines(f'{others[name]},{name},{name},"{group}"\n' for name, group in (users or {}).items())
     with contextlib.ExitStack() as stack:
-        client_port, peer_port, port = free_ports(3)
+        client_port, peer_port, port = stack.enter_context(held_ports(3))
         storage = spawn(_etcd_command(etcd, folder, files, client_port, peer_port), folder / "etcd.log")
         stack.callback(end, storage)
         command = _api_command(kube_apiserver, files, tokens, client_port, port)

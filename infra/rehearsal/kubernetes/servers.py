@@ -7,7 +7,7 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -58,13 +58,19 @@ def peaks() -> dict[str, int]:
     return found
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback address that nobody listens at."""
+@contextlib.contextmanager
+def held_ports(count: int) -> Iterator[list[int]]:
+    """Give ports of the loopback address for servers that are started by their number.
+
+    They are held until the block's end by sockets that are bound and do not listen: the kernel gives them to nobody who
+    asks for any port, while a server that names one, with SO_REUSEADDR as servers do, gets it, again and again.
+    """
     with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+        holders = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for holder in holders:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind(("127.0.0.1", 0))
+        yield [holder.getsockname()[1] for holder in holders]
 
 
 def tail(log: Path, lines: int = 8) -> str:

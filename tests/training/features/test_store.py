@@ -125,7 +125,7 @@ def process(tmp_path: Path, free_port: int, monkeypatch: pytest.MonkeyPatch) -> 
 def _wait(url: str, server: "subprocess.Popen[bytes]") -> None:
     import time
 
-    for _ in range(600):
+    for _ in range(1200):
         assert server.poll() is None, "the server ended"
         try:
             httpx.get(f"{url}/health").raise_for_status()
@@ -133,7 +133,7 @@ def _wait(url: str, server: "subprocess.Popen[bytes]") -> None:
             time.sleep(0.1)
         else:
             return
-    raise AssertionError("the server was not up in a minute")
+    raise AssertionError("the server was not up in two minutes")
 
 
 @pytest.mark.slow
@@ -143,7 +143,7 @@ def test_running_server_finds_a_service_that_was_applied_after_its_start(
     def ask() -> httpx.Response:
         body = {"feature_service": "third_model", "entities": {"colour": ["red"]}}
         headers = {"authorization": "Bearer secret"}
-        return httpx.post(f"{process}/get-online-features", json=body, headers=headers)
+        return httpx.post(f"{process}/get-online-features", json=body, headers=headers, timeout=60)
 
     assert ask().status_code == 400
     monkeypatch.delenv("MLOPS_INGEST", raising=False)
