@@ -2,13 +2,10 @@
 
 It rolls out a copy of a trained model under a name of its own (see infra/demo) and holds the canary at its first step.
 A version in the path is never divided, so that the same requests to `/v2/models/<m>/infer` (divided) and to
-`/v2/models/<m>/versions/<stable>/infer` (not divided) differ in nothing but the canary; short rounds of both take
-turns, and the median of the rounds' ratios counts. With a share of 0 the same rounds compare two paths to the same
-thing: that is the noise of the method.
-
-Who steers a rollout (controller, actuator, reports of the replica) works beside both paths. So the same requests are
-sent before the rollout has begun and after it was taken back as well, some rounds each; that ratio holds everything,
-but a machine that drifts meanwhile is in it too.
+`/v2/models/<m>/versions/<stable>/infer` (not divided) differ in nothing but the canary; while the latter are sent, the
+candidate's process is stopped (`benchmarks.paused`). Short rounds of both take turns, and the median of the rounds'
+ratios counts, beside the interval that it lies in. Rounds are many rather than long, because on a shared machine every
+round meets another neighbour. Who steers a rollout (controller, actuator, reports of the replica) works beside both.
 
 What the machinery costs while no rollout runs can't be taken out of a running platform. It is measured in this process
 with the ingress and the model's own file, beside the same ingress without what rollouts need of it: the question
@@ -25,13 +22,14 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.load import Measurement, Target, closed_loop, json_body
+from benchmarks.load import Measurement, Target, closed_loop, json_body, median_between
+from benchmarks.paused import Candidates
 from benchmarks.rollback import withdraw
 from benchmarks.serving import find_subject, say
 from components.models import SHARED_GROUP
@@ -62,10 +60,7 @@ HELD: dict[str, Any] = {
     "limits": {"latencyRatio": 100, "toleratedRate": 0.9, "failureRate": 0.95},
 }
 _UP_SECONDS = 120.0
-_GONE_SECONDS = 8.0
-"""Seconds in which a candidate that is not wanted any more ends: its replica may take 5 for what is under way."""
-_ALONE = 3
-"""Rounds before the rollout, and as many after it."""
+_IDLE_ROUNDS = 20
 
 
 def main() -> None:
@@ -74,24 +69,21 @@ def main() -> None:
     parser.add_argument("--stack", default="local", help="running stack that serves the model")
     parser.add_argument("--model", default="flight-delay", help="model whose ingress is measured without a rollout")
     parser.add_argument("--share", type=float, default=5, help="per cent of the requests that the canary answers")
-    parser.add_argument("--seconds", type=float, default=2, help="length of each round")
-    parser.add_argument("--rounds", type=int, default=10, help="rounds of each path")
+    parser.add_argument("--seconds", type=float, default=0.5, help="length of each round")
+    parser.add_argument("--rounds", type=int, default=160, help="rounds of each path")
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     subject = find_subject(options.stack, options.model)
     load = Load(options.seconds, options.concurrency)
     with beside(options.stack, options.share) as bench:
-        alone = [load.rate(bench.whole) for _ in range(_ALONE)]
+        processes = Candidates()
         bench.begin()
-        compared = compare(bench.divided, bench.whole, load, options.rounds)
-        bench.end()
-        alone += [load.rate(bench.whole) for _ in range(_ALONE)]
-    compared["alonePerSecond"] = round(statistics.median(alone))
-    compared["ratioToAlone"] = round(compared["dividedPerSecond"] / statistics.median(alone), 3)
+        compared = compare(bench, processes, load, options.rounds)
+        bench.check()
     result = {
         "running": compared | {"share": options.share},
-        "idle": idle(subject.model_file.parent, subject.request, 5_000, 2 * options.rounds),
+        "idle": idle(subject.model_file.parent, subject.request, 5_000, _IDLE_ROUNDS),
     }
     print(json.dumps(result, indent=2) if options.json else report(result))
 
@@ -136,17 +128,16 @@ class Bench:
         self._wait("analysing")
         time.sleep(1)  # replicas hear of it
 
-    def end(self) -> None:
-        """Take it back, and wait until its process has gone."""
+    def check(self) -> None:
+        """Say what became of it.
+
+        Raises:
+            SystemExit: it ended while it was measured.
+        """
         seen = self.control.model(MODEL)["rollout"]
         say(f"  the canary is {seen['phase']}: {json.dumps(seen['counts']['candidate'])}")
         if seen["state"] in ENDED:
             raise SystemExit(f"the canary ended while it was measured: {seen['reason']}")
-        self.control.ask("POST", f"/v1/models/{MODEL}/rollout/abort", {"reason": "measured", "by": "benchmark"})
-        until = time.monotonic() + _UP_SECONDS
-        while self.control.model(MODEL)["rollout"]["state"] not in ENDED and time.monotonic() < until:
-            time.sleep(0.2)
-        time.sleep(_GONE_SECONDS)
 
     def _wait(self, phase: str) -> None:
         until = time.monotonic() + _UP_SECONDS
@@ -179,17 +170,18 @@ def beside(stack: str, share: float) -> Iterator[Bench]:
             versions.remove()
 
 
-def compare(divided: Target, whole: Target, load: Load, rounds: int) -> dict[str, Any]:
+def compare(bench: Bench, processes: Candidates, load: Load, rounds: int) -> dict[str, Any]:
     """Measure both paths in turn, the first one changing from round to round."""
-    Load(1, 8).rate(divided)  # warms up
+    Load(1, 8).rate(bench.divided)  # warms up
     ratios: list[float] = []
     rates: dict[str, list[float]] = {"divided": [], "whole": []}
     failed = 0
     for number in range(rounds):
-        pair = [("divided", divided), ("whole", whole)]
+        pair = [("divided", bench.divided), ("whole", bench.whole)]
         seen = {}
         for name, target in pair if number % 2 else reversed(pair):
-            run = load.run(target)
+            with nullcontext() if name == "divided" else processes.stopped():
+                run = load.run(target)
             seen[name], failed = run.per_second, failed + run.failed
             rates[name].append(run.per_second)
         ratios.append(seen["divided"] / seen["whole"])
@@ -203,8 +195,7 @@ def compare(divided: Target, whole: Target, load: Load, rounds: int) -> dict[str
         "dividedPerSecond": round(statistics.median(rates["divided"])),
         "wholePerSecond": round(statistics.median(rates["whole"])),
         "ratio": round(statistics.median(ratios), 3),
-        "ratioLow": round(min(ratios), 3),
-        "ratioHigh": round(max(ratios), 3),
+        "ratioBetween": median_between(ratios),
     }
 
 
@@ -301,13 +292,13 @@ async def _answer(ingress: Ingress, path: str, body: bytes, requests: int) -> fl
 def report(result: dict[str, Any]) -> str:
     """The result for people."""
     running, still = result["running"], result["idle"]
+    low, high = running["ratioBetween"]
     return (
         f"{running['cores']} cores, load {running['load']}, {running['connections']} connections, "
         f"{running['rounds']} rounds of each, {running['failed']} failed\n"
         f"divided {running['dividedPerSecond']:,} requests/s, not divided {running['wholePerSecond']:,}: "
-        f"ratio {running['ratio']} ({running['ratioLow']} to {running['ratioHigh']}), "
+        f"ratio {running['ratio']} ({low} to {high}, 95 %), "
         f"target {RUNNING_TARGET} while a canary of 5 % runs (here {running['share']:g} %)\n"
-        f"before and after the rollout {running['alonePerSecond']:,} requests/s: ratio {running['ratioToAlone']}\n"
         f"no rollout: {still['microsecondsWith']} µs of processor time a request, "
         f"{still['microsecondsWithout']} without the machinery: ratio {still['ratio']}, target {IDLE_TARGET}"
     )

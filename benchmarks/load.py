@@ -6,7 +6,9 @@ machine with two cores the client takes little away from the server that is meas
 
 import asyncio
 import json
+import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -179,6 +181,17 @@ def closed_loop(target: Target, *, concurrency: int, seconds: float) -> Measurem
 def open_loop(target: Target, *, per_second: float, seconds: float) -> Measurement:
     """Send at a fixed rate for `seconds`; latency counts from when each request was due."""
     return uvloop.run(_open_loop(target, per_second, seconds))
+
+
+def median_between(values: Sequence[float]) -> tuple[float, float]:
+    """Return between what the median lies, in 95 of 100 such measurements, to three digits; needs six values.
+
+    The values themselves bound it, by their order alone (the sign test's interval, normal approximation): nothing is
+    assumed of how they are spread.
+    """
+    ordered, half = sorted(values), len(values) / 2
+    low = max(0, math.floor(half - 0.98 * math.sqrt(len(values))))
+    return round(ordered[low], 3), round(ordered[-1 - low], 3)
 
 
 def json_body(request: Any) -> bytes:
