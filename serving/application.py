@@ -23,7 +23,7 @@ from ray.serve.schema import LoggingConfig
 
 from serving.actuator import DEPLOYMENT
 from serving.asgi import Application, Receive, Scope, Send
-from serving.background import step_back
+from serving.background import step_back, wait_in_line
 from serving.candidate import CandidateModel
 from serving.config import GroupSettings, Settings, read
 from serving.fastpath import serve_directly
@@ -92,6 +92,9 @@ class Candidate:
         await self._model.start()
         if shadow:
             step_back()
+        else:
+            # A canary's few requests must not cost the many of stable their turn.
+            wait_in_line()
         self._listener = Listener(self._model)
         self._place = await self._listener.open(ray.util.get_node_ip_address())
         self._ticking = asyncio.create_task(self._tick())

@@ -25,16 +25,14 @@ from serving.protocol.errors import ProtocolError
 from serving.protocol.request import Column, Decoded, Encoded
 from serving.protocol.v2 import Codec
 from serving.runtime.signature import Signature
-from serving.shadows import Arrays, Copy, Shadow, agree
-from serving.traffic import Split
+from serving.shadows import Arrays, Mirror, agree, columns_of
+from serving.traffic import CANDIDATE, Split
 
 if TYPE_CHECKING:
     from serving.table import Served
 
 log = logging.getLogger(__name__)
 
-CANDIDATE = "candidate"
-"""Name of the candidate's arm; the other one is `stable`."""
 SUBJECT = b"x-subject"
 """Header that names the subject of a sticky assignment, for example a customer's number."""
 
@@ -165,7 +163,7 @@ class Traffic:
         remote: Remote | None,
         counters: Counters,
         *,
-        shadows: Mapping[str, Shadow] | None = None,
+        mirror: Mirror,
         room: Callable[[], bool] = lambda: True,
         sticky: bool = False,
         draw: Callable[[], float] = random.random,
@@ -176,13 +174,15 @@ class Traffic:
             split: which arm gets which share.
             remote: the candidate.
             counters: the replica's counters.
-            shadows: shadow arm → the shadow; the candidate is none of them.
-            room: says whether the replica has anything to spare for copies.
+            mirror: gives copies to shadows, and says whether the candidate is to get one.
+            room: says whether the replica has anything to spare for the candidate's copies.
             sticky: whether a subject keeps its arm.
             draw: random numbers in [0, 1).
         """
-        self.split, self.remote, self.shadows, self._room = split, remote, dict(shadows or {}), room
+        self.split, self.remote, self._mirror, self._room = split, remote, mirror, room
         self._counters, self._sticky, self._draw = counters, sticky, draw
+        self._generation, self._pick, self._mirrored = split.generation, split.pick, any(split.shadows.values())
+        self._stable = ArmSlot(sent=True)
         self._copies: set[asyncio.Task[None]] = set()
         self._subjects: set[bytes] = set()
 
@@ -202,13 +202,15 @@ class Traffic:
         Raises:
             ProtocolError: stable could not answer either.
         """
-        remote, generation = self.remote, self.split.generation
+        remote, generation = self.remote, self._generation
         subject = _subject(headers) if self._sticky else None
-        arm = self.split.pick(self._draw()) if subject is None else self.split.pick_subject(subject)
+        arm = self._pick(self._draw()) if subject is None else self.split.pick_subject(subject)
         chosen = remote if arm == CANDIDATE else None
-        self._assign(served.digest if chosen is None else chosen.digest, served.name, subject)
+        tally = self._own(served) if chosen is None else chosen.arm(generation)
+        if not self._sticky or self._is_new(subject):
+            tally.assigned += 1
         if chosen is not None:
-            given = await chosen.predict(_columns(served, request), request.rows, identifier, generation)
+            given = await chosen.predict(columns_of(served, request), request.rows, identifier, generation)
             slot = self._counters.slot(served.name, chosen.codec.version)
             if given is not None:
                 slot.observe(time.perf_counter() - started)
@@ -217,10 +219,17 @@ class Traffic:
             # The answer of stable in its place is no evidence about stable: it is not counted for its arm.
             instead = await served.batcher.submit(request, identifier, started, OUTSIDE)
             return _encode(served.codec, request, instead, v2=v2)
-        outputs = await self._stable(served, request, identifier, started)
-        picked = self.split.pick_shadows(self._draw)
-        if picked:
-            self._mirror(picked, served, request, identifier, outputs, size)
+        begun = time.perf_counter()
+        try:
+            outputs = await served.batcher.submit(request, identifier, started, generation)
+        except ProtocolError as error:
+            # Too many waiting requests say something about the load, nothing about the version.
+            if error.status != 503:
+                self._own(served).fail(invalid=error.invalid)
+            raise
+        self._own(served).observe(time.perf_counter() - begun)
+        if self._mirrored and CANDIDATE in self._mirror.offer(served, request, identifier, outputs, size) and remote:
+            self._copy(served, remote, request, identifier, outputs)
         return _encode(served.codec, request, outputs, v2=v2)
 
     async def close(self) -> None:
@@ -229,44 +238,23 @@ class Traffic:
             task.cancel()
         await asyncio.gather(*self._copies, return_exceptions=True)
 
-    def _mirror(
-        self, picked: Iterable[str], served: "Served", request: Decoded, identifier: str, outputs: Arrays, size: int
-    ) -> None:
-        """Give copies of an answered request to the arms that were picked, where there is room."""
-        generation, copied = self.split.generation, None
-        for name in picked:
-            shadow = self.shadows.get(name)
-            if shadow is not None:
-                if shadow.takes(generation):
-                    copied = copied or Copy(_columns(served, request), request.rows, identifier, outputs)
-                    shadow.offer(copied, size, generation)
-            elif self.remote is not None:
-                self._copy(served, self.remote, request, identifier, outputs)
+    def _own(self, served: "Served") -> ArmSlot:
+        """Return stable's counters. They are kept until they were sent, since to look them up costs every request."""
+        if self._stable.sent:
+            self._stable = self._counters.arm(served.name, served.digest, self._generation)
+        return self._stable
 
-    async def _stable(self, served: "Served", request: Decoded, identifier: str, started: float) -> Arrays:
-        begun = time.perf_counter()
-        try:
-            outputs = await served.batcher.submit(request, identifier, started, self.split.generation)
-        except ProtocolError as error:
-            # Too many waiting requests say something about the load, nothing about the version.
-            if error.status != 503:
-                self._counters.arm(served.name, served.digest, self.split.generation).fail(invalid=error.invalid)
-            raise
-        self._counters.arm(served.name, served.digest, self.split.generation).observe(time.perf_counter() - begun)
-        return outputs
-
-    def _assign(self, digest: str, model: str, subject: bytes | None) -> None:
-        """Count an independent assignment: a request, or a subject that was not seen under this split yet."""
-        if self._sticky:
-            if subject is None or subject in self._subjects or len(self._subjects) >= _MAX_SUBJECTS:
-                return
-            self._subjects.add(subject)
-        self._counters.arm(model, digest, self.split.generation).assigned += 1
+    def _is_new(self, subject: bytes | None) -> bool:
+        """Say whether a sticky assignment is one of a subject that was not seen under this split yet."""
+        if subject is None or subject in self._subjects or len(self._subjects) >= _MAX_SUBJECTS:
+            return False
+        self._subjects.add(subject)
+        return True
 
     def _copy(self, served: "Served", remote: Remote, request: Decoded, identifier: str, outputs: Arrays) -> None:
         busy = len(self._copies) >= _MAX_SHADOWS or served.batcher.waiting > served.batcher.limits.rows // 4
         if busy or not self._room():
-            remote.arm(self.split.generation).shed += 1
+            remote.arm(self._generation).shed += 1
             return
         task = asyncio.get_running_loop().create_task(self._compare(served, remote, request, identifier, outputs))
         self._copies.add(task)
@@ -275,8 +263,8 @@ class Traffic:
     async def _compare(
         self, served: "Served", remote: Remote, request: Decoded, identifier: str, outputs: Arrays
     ) -> None:
-        generation = self.split.generation
-        given = await remote.predict(_columns(served, request), request.rows, identifier, generation, awaited=False)
+        generation = self._generation
+        given = await remote.predict(columns_of(served, request), request.rows, identifier, generation, awaited=False)
         if given is not None:
             arm = remote.arm(generation)
             arm.compared += 1
@@ -299,11 +287,6 @@ def check_outputs(signature: Signature, outputs: Arrays, rows: int) -> str | Non
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             return f"output {tensor.name!r} holds a value that is not finite"
     return None
-
-
-def _columns(served: "Served", request: Decoded) -> dict[str, Column]:
-    names = (tensor.name for tensor in served.model.signature.inputs)
-    return {name: column for name, column in zip(names, request.columns, strict=True) if column is not None}
 
 
 def _encode(codec: Codec, request: Decoded, outputs: Arrays, *, v2: bool) -> Encoded:

@@ -20,7 +20,7 @@ from serving.loading import Loader
 from serving.protocol.v2 import Codec
 from serving.replay import Replayer, SampleError, read_sample
 from serving.runtime.contract import Contract
-from serving.shadows import Observe, Shadow
+from serving.shadows import Mirror, Observe, Shadow
 from serving.state import Candidate, Division, Entry
 from serving.table import Served
 from serving.traffic import Split
@@ -53,6 +53,8 @@ class Arms:
     ) -> None:
         self.traffic: dict[str, Traffic] = {}
         """How the requests of models in a rollout are divided."""
+        self.mirrors: dict[str, Mirror] = {}
+        """Who gets copies of the requests of models that nothing divides."""
         self.active = False
         """Whether a rollout waits for what is reported."""
         self.alone = False
@@ -79,11 +81,14 @@ class Arms:
         """
         self.alone = False
         traffic: dict[str, Traffic] = {}
+        mirrors: dict[str, Mirror] = {}
         for name, entry in wanted.items():
             served, split = serving.get(name), entry.split
             candidate = entry.candidates[0] if entry.candidates else None
             if served is not None and not split.whole:
                 traffic[name] = await self._divide(name, served, candidate, entry)
+            elif served is not None and any(split.shadows.values()):
+                mirrors[name] = self._mirror(name, entry, self._split(split))
             await self._replay(name, served, candidate, split)
         for name in [name for name in self._replays if name not in wanted]:
             self._replays.pop(name)[1].cancel()
@@ -94,7 +99,7 @@ class Arms:
         beside = {name: {one.release.digest for one in entry.candidates} for name, entry in wanted.items()}
         self._said = {name: said for name, said in self._said.items() if said[0] in beside.get(name, ())}
         dropped = [one for name, one in self.traffic.items() if traffic.get(name) is not one]
-        self.traffic = traffic
+        self.traffic, self.mirrors = traffic, mirrors
         self._made = {name: made for name, made in self._made.items() if name in traffic}
         self._applied = {name: entry.split.generation for name, entry in wanted.items()}
         self._failures = {
@@ -114,8 +119,8 @@ class Arms:
 
     def leave(self) -> bool:
         """Give everything to stable until control answers; says whether that changes anything."""
-        self.alone, changed = True, bool(self.traffic)
-        self.traffic, self._made = {}, {}
+        self.alone, changed = True, bool(self.traffic or self.mirrors)
+        self.traffic, self.mirrors, self._made = {}, {}, {}
         self._counters.divide(set())
         return changed
 
@@ -149,15 +154,21 @@ class Arms:
         made = (shape, served.digest, served.version, candidate, entry.shadows)
         if self._made.get(name) == made:
             return self.traffic[name]
-        key = derive(self._settings.snapshot_key, f"split:{split.rollout}")
-        built = Split(split.runs, shadows=split.shadows, key=key, generation=split.generation)
         remote = None
         if candidate is not None:
             remote = await self._remote(name, served.codec, served.model.contract, candidate)
-        shadows = {one.name: shadow for one in entry.shadows if (shadow := self._shadow(name, one)) is not None}
         self._made[name] = made
-        room = self._gauge.open
-        return Traffic(built, remote, self._counters, shadows=shadows, room=room, sticky=split.sticky)
+        built = self._split(split)
+        mirror = self._mirror(name, entry, built)
+        return Traffic(built, remote, self._counters, mirror=mirror, room=self._gauge.open, sticky=split.sticky)
+
+    def _split(self, split: Division) -> Split:
+        key = derive(self._settings.snapshot_key, f"split:{split.rollout}")
+        return Split(split.runs, shadows=split.shadows, key=key, generation=split.generation)
+
+    def _mirror(self, name: str, entry: Entry, split: Split) -> Mirror:
+        shadows = {one.name: shadow for one in entry.shadows if (shadow := self._shadow(name, one)) is not None}
+        return Mirror(split, shadows, self._gauge.open)
 
     def _shadow(self, name: str, wanted: Candidate) -> Shadow | None:
         """Return the way to a shadow: the same one as long as it is the same version."""
@@ -167,7 +178,7 @@ class Arms:
         known = self._shadows.get(key)
         if known is None or known.digest != digest:
             deadline = self._settings.limits.request_seconds
-            known = Shadow(name, digest, self._connect(wanted.name), self._counters, deadline, self._gauge.open)
+            known = Shadow(name, digest, self._connect(wanted.name), self._counters, deadline)
             self._shadows[key] = known
         return known
 

@@ -74,14 +74,19 @@ class Slot:
 
 
 class ArmSlot:
-    """What became of the requests that one version was chosen for under one split. Only the event loop touches it."""
+    """What became of the requests that one version was chosen for under one split. Only the event loop touches it.
 
-    __slots__ = (
+    Once it is `sent` nothing may be counted here any more: `Counters.arm` returns the one that follows it.
+    """
+
+    _COUNTS = (
         "assigned", "compared", "disagreed", "errors", "excused", "invalid",
         "labelled", "latency", "requests", "shed", "wrong",
     )  # fmt: skip
+    __slots__ = (*_COUNTS, "sent")
 
-    def __init__(self) -> None:
+    def __init__(self, *, sent: bool = False) -> None:
+        self.sent = sent
         self.requests = self.errors = self.invalid = self.assigned = 0
         self.compared = self.disagreed = self.labelled = self.wrong = self.shed = self.excused = 0
         self.latency: dict[int, int] = {}
@@ -108,7 +113,7 @@ class ArmSlot:
         """
         latency = {int(bucket): int(count) for bucket, count in counts.get("latency", {}).items()}
         added = {name: int(count) for name, count in counts.items() if name != "latency"}
-        if unknown := added.keys() - set(self.__slots__):
+        if unknown := added.keys() - set(self._COUNTS):
             raise KeyError(f"unknown counts: {', '.join(sorted(unknown))}")
         for name, count in added.items():
             setattr(self, name, getattr(self, name) + count)
@@ -117,7 +122,7 @@ class ArmSlot:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts that are not zero, with the names of `serving.rollout`."""
-        counts: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__ if getattr(self, name)}
+        counts: dict[str, Any] = {name: getattr(self, name) for name in self._COUNTS if getattr(self, name)}
         if self.latency:
             counts["latency"] = {str(bucket): count for bucket, count in self.latency.items()}
         return counts
@@ -173,6 +178,8 @@ class Counters:
             {"model": model, "digest": digest, "generation": generation, "counts": arm.to_json()}
             for (model, digest, generation), arm in self._arms.items()
         ]
+        for arm in self._arms.values():
+            arm.sent = True
         self._arms = {}
         for slot in self._slots.values():
             if slot.outcomes:

@@ -162,6 +162,9 @@ class Ingress:
             # Counted against the new version already; the caller need not notice.
             codec = instead.codec
             outputs = await instead.batcher.submit(request, request_id, time.perf_counter())
+        else:
+            if served.mirror is not None:
+                served.mirror.offer(served, request, request_id, outputs, len(body))
         return codec.encode(request, outputs) if v2 else invocations.encode(codec, outputs)
 
     async def _look_up(self, served: Served, request: Decoded) -> None:

@@ -278,7 +278,8 @@ class Replica:
         for served in others:
             # Asked by its number, or in place of the one that serves: no evidence about an arm.
             served.batcher.slot.digest = ""
-        self.ingress.table = Table.build(stable, others, traffic=self._releases.traffic)
+        releases = self._releases
+        self.ingress.table = Table.build(stable, others, traffic=releases.traffic, mirrors=releases.mirrors)
 
     def _previous(self, key: Key) -> Served | None:
         """Return what was stable before a version that serves, while it is kept warm."""

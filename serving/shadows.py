@@ -2,12 +2,13 @@
 
 A shadow's process compares its answers with stable's itself and says only how many differed, so that a copy costs the
 replica next to nothing: a place in a queue, and its part of one message in which the values of all copies stand one
-after the other. Copies are dropped, and counted as shed, when a shadow does not keep up or when the replica has no
-processor to spare (`serving.room`).
+after the other. Copies are dropped, and counted as shed, when a shadow does not keep up, when it fails on all that it
+gets, or when the replica has no processor to spare (`serving.room`).
 """
 
 import asyncio
 import logging
+import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import chain, groupby
@@ -18,11 +19,13 @@ from numpy.typing import NDArray
 
 from serving.capture import OUTSIDE
 from serving.counters import ArmSlot, Counters
-from serving.protocol.request import Column
+from serving.protocol.request import Column, Decoded
+from serving.traffic import Split
 from serving.wire import WireError, arrays, join, pack, split, unpack
 
 if TYPE_CHECKING:
     from serving.arms import Answer
+    from serving.table import Served
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +43,17 @@ class Copy(NamedTuple):
 
 TOGETHER = 64
 """Copies in one message."""
-WAIT = 0.02
-"""Seconds that a copy waits for others to go with."""
+WAIT = 0.25
+"""Seconds that a copy waits for others to go with: nobody waits for its answer, and every message wakes a process."""
 FLIGHTS = 2
 """Messages to one shadow that may be under way."""
 QUEUE = 2 * TOGETHER
 """Copies that may wait for one shadow."""
 QUEUE_BYTES = 8 * 2**20
 """Bytes that may wait for one shadow; half of it goes into one message."""
+
+LEAST = 1 / 64
+"""Share of copies that a shadow which fails always still gets."""
 
 _CLOSE = 1e-3
 
@@ -71,7 +77,13 @@ class Shadow:
     """One shadow as a replica sees it. All methods belong to the event loop."""
 
     def __init__(
-        self, model: str, digest: str, way: Observe, counters: Counters, deadline: float, room: Callable[[], bool]
+        self,
+        model: str,
+        digest: str,
+        way: Observe,
+        counters: Counters,
+        deadline: float,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         """Make it.
 
@@ -81,10 +93,11 @@ class Shadow:
             way: leads there.
             counters: the replica's counters.
             deadline: seconds that one message may take.
-            room: says whether the replica has anything to spare.
+            draw: random numbers in [0, 1).
         """
         self._model, self.digest, self._way, self._counters = model, digest, way, counters
-        self._deadline, self._room = deadline, room
+        self._deadline, self._draw = deadline, draw
+        self._share = 1.0
         self._waiting: deque[tuple[Copy, int]] = deque()  # with the bytes of the request
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -92,9 +105,15 @@ class Shadow:
         self.failure = ""
         """Why the last message failed."""
 
-    def takes(self, generation: int) -> bool:
-        """Say whether a copy can be taken of a request that was sampled under a split; what can't be is shed."""
-        if len(self._waiting) < QUEUE and self._bytes < QUEUE_BYTES and self._room():
+    def takes(self, generation: int, *, room: bool) -> bool:
+        """Say whether a copy can be taken of a request that was sampled under a split; what can't be is shed.
+
+        Args:
+            generation: the split.
+            room: whether the replica has anything to spare.
+        """
+        wanted = room and (self._share >= 1 or self._draw() < self._share)
+        if wanted and len(self._waiting) < QUEUE and self._bytes < QUEUE_BYTES:
             return True
         self._arm(generation).shed += 1
         return False
@@ -109,8 +128,7 @@ class Shadow:
         """
         self._waiting.append((copy, size))
         self._bytes += size
-        if self._timer is None and len(self._flights) < FLIGHTS:
-            self._timer = asyncio.get_running_loop().call_later(WAIT, self._send, generation)
+        self._plan(generation)
 
     async def close(self) -> None:
         """Drop what waits and what is under way."""
@@ -127,8 +145,19 @@ class Shadow:
     def _arm(self, generation: int) -> ArmSlot:
         return self._counters.arm(self._model, self.digest, generation)
 
+    def _plan(self, generation: int) -> None:
+        """Send what waits when it fills a message, else in a while; nothing while all flights are under way."""
+        if not self._waiting or len(self._flights) >= FLIGHTS:
+            return
+        if len(self._waiting) >= TOGETHER or self._bytes >= QUEUE_BYTES // 2:
+            self._send(generation)
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(WAIT, self._send, generation)
+
     def _send(self, generation: int) -> None:
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         bundle: list[Copy] = []
         taken = 0
         while self._waiting and len(bundle) < TOGETHER and taken < QUEUE_BYTES // 2:
@@ -136,16 +165,14 @@ class Shadow:
             bundle.append(copy)
             taken += size
         self._bytes -= taken
-        if not bundle:
-            return
         task = asyncio.get_running_loop().create_task(self._fly(bundle, generation))
         self._flights.add(task)
         task.add_done_callback(lambda done: self._landed(done, generation))
 
     def _landed(self, task: asyncio.Task[None], generation: int) -> None:
         self._flights.discard(task)
-        if self._waiting and self._timer is None and not task.cancelled():
-            self._send(generation)
+        if not task.cancelled():
+            self._plan(generation)
 
     async def _fly(self, bundle: list[Copy], generation: int) -> None:
         try:
@@ -158,12 +185,65 @@ class Shadow:
             async with asyncio.timeout(self._deadline):
                 counts: Any = await self._way.observe(packed)
             self._arm(generation).add(counts)
+            nothing = int(counts.get("errors", 0)) + int(counts.get("invalid", 0)) >= len(bundle)
+            self._spare(vain=nothing)
         except Exception as error:  # noqa: BLE001 - a shadow may do anything, and Ray raises many kinds
             said = f"no answer within {self._deadline:g} s" if isinstance(error, TimeoutError) else str(error)
             self.failure = f"{type(error).__name__}: {said}"[:500]
             arm = self._arm(generation)
             for _ in bundle:
                 arm.fail()
+            self._spare(vain=True)
+
+    def _spare(self, *, vain: bool) -> None:
+        """Take half as many copies after a message of which nothing came, and all again after one that was answered.
+
+        To fail costs a model more than to answer, since a batch that fails is tried again request by request.
+        """
+        self._share = max(self._share / 2, LEAST) if vain else 1.0
+
+
+class Mirror:
+    """Gives copies of the requests that stable has answered to shadows. All methods belong to the event loop."""
+
+    def __init__(
+        self,
+        split: Split,
+        shadows: Mapping[str, Shadow],
+        room: Callable[[], bool],
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Make it.
+
+        Args:
+            split: which arm samples which share.
+            shadows: shadow arm → the shadow; arms of the split that are none of them get nothing here.
+            room: says whether the replica has anything to spare.
+            draw: random numbers in [0, 1).
+        """
+        self._shadows = dict(shadows)
+        self._generation, self._pick, self._room, self._draw = split.generation, split.pick_shadows, room, draw
+
+    def offer(self, served: "Served", request: Decoded, identifier: str, outputs: Arrays, size: int) -> tuple[str, ...]:
+        """Give copies to the shadows that sample this request, where there is room; `size` is the bytes of its body.
+
+        Returns:
+            The arms that sample it, shadows and others.
+        """
+        picked = self._pick(self._draw)
+        found = [self._shadows[name] for name in picked if name in self._shadows]
+        room, copied = bool(found) and self._room(), None
+        for shadow in found:
+            if shadow.takes(self._generation, room=room):
+                copied = copied or Copy(columns_of(served, request), request.rows, identifier, outputs)
+                shadow.offer(copied, size, self._generation)
+        return picked
+
+
+def columns_of(served: "Served", request: Decoded) -> dict[str, Column]:
+    """Return the columns of a request by the names of the model's inputs; what is missing is left out."""
+    names = (tensor.name for tensor in served.model.signature.inputs)
+    return {name: column for name, column in zip(names, request.columns, strict=True) if column is not None}
 
 
 def pack_copies(copies: Iterable[Copy]) -> bytes:

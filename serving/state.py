@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from policies.releases.manifest import Signature
 from serving.auth import sign
 from serving.runtime.artifact import ArtifactError, check_files
-from serving.traffic import SLOTS, Runs, Split
+from serving.traffic import CANDIDATE, SLOTS, STABLE, Runs, Split
 
 _PURPOSE = "snapshot"
 CANDIDATE_PREFIX = "candidate-"
@@ -154,15 +154,15 @@ class Division:
 
     generation: int = 0
     rollout: str | None = None
-    runs: Runs = (("stable", SLOTS),)
+    runs: Runs = ((STABLE, SLOTS),)
     shadows: Mapping[str, int] = field(default_factory=dict)
     sticky: bool = False
     replay: Replay | None = None
 
     @property
     def whole(self) -> bool:
-        """Whether stable answers everything and nothing is copied."""
-        return len(self.runs) == 1 and not any(self.shadows.values())
+        """Whether stable answers everything and no candidate gets copies; shadows may."""
+        return len(self.runs) == 1 and not self.shadows.get(CANDIDATE)
 
     def to_json(self) -> dict[str, Any]:
         """Return the published form."""

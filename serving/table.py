@@ -16,6 +16,7 @@ from serving.capture import Capture
 from serving.counters import Counters
 from serving.protocol.v2 import Codec, model_metadata, server_metadata
 from serving.runtime.model import Model
+from serving.shadows import Mirror
 
 SERVER = "mlops-blueprint"
 
@@ -32,6 +33,8 @@ class Served:
     batcher: Batcher
     traffic: Traffic | None = None
     """How its requests are divided while a rollout runs; None while stable answers all of them."""
+    mirror: Mirror | None = None
+    """Who gets copies of its requests while nothing divides them."""
     instead: "Served | None" = None
     """The version before, kept warm: it answers a request that this one fails on."""
 
@@ -82,6 +85,7 @@ class Table:
         others: Iterable[Served] = (),
         *,
         traffic: Mapping[str, Traffic] | None = None,
+        mirrors: Mapping[str, Mirror] | None = None,
         release: str = "0",
     ) -> "Table":
         """Build it.
@@ -90,6 +94,7 @@ class Table:
             stable: the version of each model that answers without a version in the path.
             others: versions that are reached by their number only (the previous ones that are kept warm).
             traffic: how the requests of models in a rollout are divided; a version in the path is not.
+            mirrors: who gets copies of the requests of other models.
             release: the server's own version, for GET /v2.
         """
         infer: dict[str, Served] = {}
@@ -111,8 +116,8 @@ class Table:
             documents[f"{root}/ready"] = orjson.dumps({"name": served.name, "version": served.version, "ready": True})
         for served in stable:
             root = f"/v2/models/{served.name}"
-            division = (traffic or {}).get(served.name)
-            divided = served if division is None else replace(served, traffic=division)
+            division, mirror = (traffic or {}).get(served.name), (mirrors or {}).get(served.name)
+            divided = replace(served, traffic=division, mirror=mirror) if division or mirror else served
             infer[f"{root}/infer"] = divided
             invocations[f"{root}/invocations"] = divided
             feedback[f"{root}/feedback"] = served

@@ -15,6 +15,8 @@ from typing import Any
 
 SLOTS = 10_000
 """Basis points: the finest share of traffic."""
+STABLE, CANDIDATE = "stable", "candidate"
+"""Names of the arms of a rollout; a shadow's arm bears the name of its application."""
 
 Runs = tuple[tuple[str, int], ...]
 """Slots in order, as runs of (arm, length); the lengths add up to `SLOTS`."""
@@ -218,4 +220,7 @@ def _shadow_picker(shadows: Mapping[str, int]) -> Callable[[Callable[[], float]]
     sampled = tuple((name, share / SLOTS) for name, share in shadows.items() if share)
     if not sampled:
         return lambda _draw: ()
+    if all(share >= 1 for _, share in sampled):
+        everyone = tuple(name for name, _ in sampled)
+        return lambda _draw: everyone
     return lambda draw: tuple(name for name, share in sampled if draw() < share)

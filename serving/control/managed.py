@@ -13,7 +13,7 @@ from pydantic import Field
 
 from serving.control.fleet import Fleet, View
 from serving.rollout.analysis.counts import NOTHING, ArmCounts
-from serving.rollout.effects import CANDIDATE, STABLE, Desired
+from serving.rollout.effects import Desired
 from serving.rollout.model import ModelState
 from serving.rollout.observation import Alarm, Batch, Candidate, Clock, Command, Tick, Version
 from serving.rollout.record import Value
@@ -21,6 +21,7 @@ from serving.rollout.state import Rollout
 from serving.rollout.strategy import Kind
 from serving.state import CANDIDATE_PREFIX, SHADOW_SUFFIX, Division, Entry, Release, Replay
 from serving.state import Candidate as Beside
+from serving.traffic import CANDIDATE
 
 _ROLES: dict[Kind, str] = {"canary": "canary", "blue-green": "canary", "shadow": "shadow", "ab": "arm"}
 
@@ -301,8 +302,6 @@ def _fault(fault: str) -> Literal["model", "platform"]:
 
 
 __all__ = [
-    "CANDIDATE",
-    "STABLE",
     "Asked",
     "Managed",
     "Move",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from serving.control.series import Key
 from serving.counters import BUCKETS
 from serving.state import State
-from serving.traffic import SLOTS
+from serving.traffic import CANDIDATE, SLOTS
 
 
 def page(
@@ -53,7 +53,7 @@ def page(
     _head(lines, "mlops_rollout_weight", "gauge", "Share of requests that the candidate of a rollout answers, 0 to 1.")
     for name, entry in state.models.items():
         if entry.candidates:
-            weight = sum(length for arm, length in entry.split.runs if arm == "candidate") / SLOTS
+            weight = sum(length for arm, length in entry.split.runs if arm == CANDIDATE) / SLOTS
             _line(
                 lines, "mlops_rollout_weight", {"model": name, "version": entry.candidates[0].release.version}, weight
             )

@@ -6,9 +6,9 @@ from typing import Any
 from serving.control.managed import Managed, Shadowed
 from serving.rollout.analysis.counts import ArmCounts
 from serving.rollout.analysis.histogram import quantile
-from serving.rollout.effects import CANDIDATE
 from serving.rollout.observation import CommandKind
 from serving.rollout.state import Rollout
+from serving.traffic import CANDIDATE
 
 _STATES = {
     "pending": "starting",

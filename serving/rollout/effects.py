@@ -9,10 +9,9 @@ from typing import Any, Literal
 
 from serving.rollout.observation import Version
 from serving.rollout.record import Value
-from serving.traffic import SLOTS, Runs
+from serving.traffic import SLOTS, STABLE, Runs
 
 Level = Literal["info", "warning", "alarm"]
-STABLE, CANDIDATE = "stable", "candidate"
 WHOLE: Runs = ((STABLE, SLOTS),)
 
 

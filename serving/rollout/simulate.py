@@ -17,11 +17,11 @@ from serving.rollout.analysis.counts import Analysis, ArmCounts
 from serving.rollout.analysis.histogram import BUCKETS, EDGES
 from serving.rollout.analysis.judge import judge
 from serving.rollout.analysis.verdict import Verdict
-from serving.rollout.effects import CANDIDATE, Desired, Effect, Record
+from serving.rollout.effects import Desired, Effect, Record
 from serving.rollout.model import ModelState
 from serving.rollout.observation import Alarm, Batch, Candidate, Clock, Command, Tick
 from serving.rollout.strategy import Strategy
-from serving.traffic import SLOTS
+from serving.traffic import CANDIDATE, SLOTS
 
 Random = np.random.Generator
 

@@ -7,11 +7,11 @@ from what it stored last.
 from typing import Any, Literal, get_args
 
 from serving.rollout.analysis.counts import Analysis, ArmCounts
-from serving.rollout.effects import CANDIDATE, WHOLE, Desired, Replay
+from serving.rollout.effects import WHOLE, Desired, Replay
 from serving.rollout.observation import Clock, Version
 from serving.rollout.record import Value
 from serving.rollout.strategy import Step, Strategy
-from serving.traffic import Runs
+from serving.traffic import CANDIDATE, Runs
 
 Phase = Literal[
     "pending",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serving.rollout.analysis.verdict import Verdict
-from serving.rollout.effects import CANDIDATE, STABLE, WHOLE, Effect, Level, Message, Quarantine, Record, Replay
+from serving.rollout.effects import WHOLE, Effect, Level, Message, Quarantine, Record, Replay
 from serving.rollout.observation import Tick
 from serving.rollout.state import Ending, PauseReason, Phase, Recent, Rollout
-from serving.traffic import SLOTS, Runs, reweighted
+from serving.traffic import CANDIDATE, SLOTS, STABLE, Runs, reweighted
 
 _LEVELS: dict[Ending, Level] = {
     "rolled-back": "alarm",

@@ -67,6 +67,10 @@ class World:
         hidden.write_text(json.dumps(document | changes))
         hidden.replace(self.path)
 
+    def hurries(self) -> bool:
+        """Say whether it looks again soon."""
+        return self.actuator.busy
+
     def step(self) -> list[str]:
         self.serve.calls.clear()
         self.actuator.step()
@@ -90,6 +94,18 @@ def unused(monkeypatch: pytest.MonkeyPatch, models: dict[str, Any] | None) -> No
         return answer
 
     monkeypatch.setattr(httpx.Client, "get", get)
+
+
+def reports(monkeypatch: pytest.MonkeyPatch, status: int = 200) -> list[Any]:
+    """Let control take reports, or refuse them, and keep what it was told."""
+    told: list[Any] = []
+
+    def post(_client: httpx.Client, url: str, **options: Any) -> httpx.Response:
+        told.append(options["json"]["applications"])
+        return httpx.Response(status, request=httpx.Request("POST", url))
+
+    monkeypatch.setattr(httpx.Client, "post", post)
+    return told
 
 
 def test_missing_group_is_deployed_once(world: World) -> None:
@@ -169,24 +185,33 @@ CANDIDATE = {
 
 
 def test_candidate_is_deployed_once_reported_and_removed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(
-        httpx.Client, "post", lambda _self, _url, **options: told.append(options["json"]["applications"])
-    )
+    told = reports(monkeypatch)
     world.step()
     unused(monkeypatch, {"flight": {"group": "shared", "candidates": [CANDIDATE]}})
     assert world.step() == ["run candidate-flight-2 None"]
-    assert world.actuator.busy
+    assert world.hurries()
     assert world.step() == []
     ready = {"status": "ready", "reason": "", "fault": "platform", "digest": DIGEST}
     assert told[-1] == {"candidate-flight-2": ready}
+    assert not world.hurries()  # the replicas say how it fares
     unused(monkeypatch, {"flight": {"group": "shared", "candidates": []}})
     assert world.step() == ["delete candidate-flight-2"]
-    assert not world.actuator.busy
+    assert not world.hurries()
+
+
+def test_a_ready_candidate_is_reported_soon_again_where_control_did_not_take_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports(monkeypatch, status=503)
+    world.step()
+    unused(monkeypatch, {"flight": {"group": "shared", "candidates": [CANDIDATE]}})
+    world.step()
+    world.step()
+    assert world.hurries()
 
 
 def test_shadow_runs_at_low_priority_and_nobody_hurries_for_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(httpx.Client, "post", lambda *_arguments, **_options: None)
+    reports(monkeypatch)
     world.step()
     shadow = CANDIDATE | {"name": "candidate-flight-2-shadow", "role": "shadow"}
     unused(monkeypatch, {"flight": {"group": "shared", "candidates": [CANDIDATE], "shadows": [shadow]}})
@@ -194,7 +219,7 @@ def test_shadow_runs_at_low_priority_and_nobody_hurries_for_it(world: World, mon
     assert world.shadows == {"candidate-flight-2-shadow"}
     unused(monkeypatch, {"flight": {"group": "shared", "candidates": [], "shadows": [shadow]}})
     assert world.step() == ["delete candidate-flight-2"]
-    assert not world.actuator.busy
+    assert not world.hurries()
 
 
 def test_candidate_is_left_alone_while_control_does_not_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +232,7 @@ def test_candidate_is_left_alone_while_control_does_not_answer(world: World, mon
 def test_candidate_with_other_content_under_the_same_name_is_deployed_anew(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(httpx.Client, "post", lambda *_arguments, **_options: None)
+    reports(monkeypatch)
     world.step()
     unused(monkeypatch, {"flight": {"group": "shared", "candidates": [CANDIDATE]}})
     world.step()

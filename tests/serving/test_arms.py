@@ -1,6 +1,7 @@
 """The ingress with a candidate beside stable: nobody notices what a candidate does wrong, and it is counted."""
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from serving.ingress import Ingress, Options
 from serving.protocol.v2 import Codec
 from serving.runtime import model
 from serving.runtime.signature import Signature, Tensor
-from serving.shadows import agree
+from serving.shadows import Mirror, agree
 from serving.table import Served, Table
 from serving.traffic import Split
 
@@ -53,7 +54,8 @@ class Stand:
         split = Split.of(
             {"stable": 10_000 - weight, "candidate": weight}, shadows={"candidate": mirror}, key=KEY, generation=7
         )
-        self.traffic = Traffic(split, self.remote, self.counters, sticky=sticky)
+        beside = Mirror(split, {}, lambda: True)
+        self.traffic = Traffic(split, self.remote, self.counters, mirror=beside, sticky=sticky)
         self.ingress.table = Table.build([self.stable], traffic={"small": self.traffic})
         self.counters.divide({"small"})
         return self.traffic
@@ -103,6 +105,26 @@ async def test_candidate_answers_its_share_under_its_own_version(stand: Stand) -
     assert arms[OLD]["requests"] == arms[OLD]["assigned"] == versions["1"]
     assert sum(arms[OLD]["latency"].values()) == versions["1"]
     assert arms[NEW]["latency"] == {"21": versions["2"]}  # the time inside of the arm, not that of the hop
+
+
+async def test_request_that_outlasts_a_report_is_counted_in_the_next_one(stand: Stand) -> None:
+    stand.divide(0)
+    await stand.ask()
+    busy = threading.Event()
+    stand.executor.submit(busy.wait, 60)
+    stand.stable.batcher.measured(1.0)  # so slow that it runs in the executor
+    asked = asyncio.create_task(stand.ask())
+    async with asyncio.timeout(60):
+        while not stand.stable.batcher._flying:
+            await asyncio.sleep(0.001)
+    before = stand.arms()[OLD]
+    assert (before["assigned"], before["requests"]) == (2, 1)
+    stand.counters.acknowledge(1)
+    busy.set()
+    assert (await asked).status_code == 200
+    later = stand.arms()[OLD]
+    assert later["requests"] == 1
+    assert "assigned" not in later
 
 
 def raises(_columns: Any) -> Any:

@@ -48,8 +48,9 @@ def release_of(folder: Path, version: str) -> Release:
 
 
 def test_candidate_answers_on_its_line_and_a_bad_one_says_why(
-    serve: Any, tmp_path: Path, make_artifact: Callable[..., Path]
+    serve: Any, tmp_path: Path, make_artifact: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from serving import line
     from serving.application import build_candidate, connect
 
     path = tmp_path / "serving.json"
@@ -83,7 +84,7 @@ def test_candidate_answers_on_its_line_and_a_bad_one_says_why(
         messages = "\n".join([application.message, *(one.message for one in application.deployments.values())])
         return condition(str(application.status), messages)
 
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 300
     while "starting" in (told("candidate-small-2")["status"], told("candidate-small-3")["status"]):
         assert time.monotonic() < deadline, serve.status()
         time.sleep(0.5)
@@ -92,6 +93,7 @@ def test_candidate_answers_on_its_line_and_a_bad_one_says_why(
     assert (failed["status"], failed["fault"]) == ("failed", "model")
     assert failed["reason"].startswith("the model cannot be loaded")
 
+    monkeypatch.setattr(line, "HANDSHAKE", 120.0)  # the first look for the candidate wakes much of Ray Serve
     answer = asyncio.run(_ask(connect("candidate-small-2")))
     assert answer.outputs["probability"] == pytest.approx([0.2, 0.95])
     assert answer.seconds > 0

@@ -157,15 +157,20 @@ async def test_wrong_labels_take_the_version_back_by_themselves(world: World, ma
     assert (await world.label(later, 0)).status_code == 200
     await eventually(lambda: world.served() == "1")
 
-    assert world.series("labelled") == {"right": 20, "wrong": 20}
+    # It goes back as soon as enough labels say so; the others are counted all the same.
+    await eventually(lambda: world.series("labelled") == {"right": 20, "wrong": 20})
     assert [one["digest"] for one in world.model()["quarantined"]] == [bad]
     entries = world.store.ledger.entries(Query(model="small", kinds=ROLLBACKS))
     (event,) = [entry.event() for entry in entries]
     assert isinstance(event, Rollback)
     assert (event.trigger, event.digest, event.to_version) == ("quality", bad, "1")
-    assert "accuracy fell from 1.000 to 0.000" in event.reason
-    assert event.evidence["labels"] == 20
-    assert event.evidence["wrong"] == 20
+    assert "accuracy fell from 1.000 to 0." in event.reason
+    # The first ten or more that were right are the reference; those that came apart from them count beside the wrong.
+    before, since, wrong = (float(str(event.evidence[name])) for name in ("labelsBefore", "labels", "wrong"))
+    assert before >= 10
+    assert since >= 10
+    assert wrong <= 20
+    assert before + since - wrong == 20
 
 
 @pytest.mark.parametrize("group", ["shared"])

@@ -76,7 +76,7 @@ def check(path: Path) -> str:
     """Let the real HAProxy check the file through the wrapper; returns the file as it is afterwards."""
     environment = os.environ | {"MLOPS_HAPROXY_BINARY": haproxy.find_binary(os.environ)}
     command = [sys.executable, str(SCRIPT), "-c", "-f", str(path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return path.read_text()
 

@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
+from serving import shadows
 from serving.auth import Bearer
 from serving.batching import Limits
 from serving.counters import Counters
@@ -18,7 +19,9 @@ from serving.ingress import Ingress, Options
 from serving.runtime import model
 from serving.runtime.contract import FeatureLookup
 from serving.runtime.signature import Signature
+from serving.shadows import Copy, Mirror, Shadow, unpack_copies
 from serving.table import Served, Table
+from serving.traffic import SLOTS, Split
 
 Make = Callable[..., Path]
 TOKEN = {"authorization": "Bearer secret"}
@@ -289,6 +292,72 @@ async def test_version_before_answers_what_the_new_one_fails_on(stand: Stand, an
     assert named.status_code == 500
     # Both are held against the version that failed.
     assert stand.outcomes() == {counted: 2}
+
+
+class Shadowed:
+    """A model's shadows: one that gets all copies, one that samples nothing, and the way on which they travel."""
+
+    def __init__(self, stand: Stand) -> None:
+        self.copies: list[Copy] = []
+        self.room, self.counters = True, stand.counters
+        shadow = Shadow("small", "sha256:7", self, stand.counters, 1.0)
+        split = Split([("stable", SLOTS)], shadows={"one": SLOTS, "none": 0}, key=bytes(16), generation=5)
+        self.mirror = Mirror(split, {"one": shadow, "none": shadow}, lambda: self.room)
+
+    async def observe(self, bundle: bytes) -> dict[str, Any]:
+        self.copies += unpack_copies(bundle)
+        return {"requests": len(self.copies)}
+
+    def close(self) -> None: ...
+
+    @property
+    def shed(self) -> int:
+        return self.counters.arm("small", "sha256:7", 5).shed
+
+
+async def test_shadows_get_copies_of_what_stable_has_answered(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadows, "WAIT", 0.0)
+    beside = Shadowed(stand)
+    stand.ingress.table = Table.build([stand.stable], mirrors={"small": beside.mirror})
+    answer = await stand.client.post("/v2/models/small/infer", json=infer(hour=7))
+    refused = await stand.client.post("/v2/models/small/infer", json=infer(hour="seven"))
+    named = await stand.client.post("/v2/models/small/versions/2/infer", json=infer())
+    assert (answer.status_code, refused.status_code, named.status_code) == (200, 400, 200)
+    async with asyncio.timeout(60):
+        while not beside.copies:
+            await asyncio.sleep(0.01)
+    (copy,) = beside.copies
+    assert (copy.columns["hour"], copy.rows, copy.id) == ([7], 1, answer.headers["x-request-id"])
+    assert copy.outputs["probability"].tolist() == pytest.approx(answer.json()["outputs"][1]["data"])
+    assert beside.shed == 0
+    # An arm is read off the version where nothing divides it: shadows cost stable no counts of its own.
+    batch = stand.counters.batch({})
+    assert batch is not None
+    assert [one["generation"] for one in batch["arms"] if one["digest"] == "sha256:2"] == [0]
+
+
+async def test_without_room_copies_are_shed(stand: Stand) -> None:
+    beside = Shadowed(stand)
+    beside.room = False
+    stand.ingress.table = Table.build([stand.stable], mirrors={"small": beside.mirror})
+    assert (await stand.client.post("/v2/models/small/infer", json=infer())).status_code == 200
+    assert (beside.shed, beside.copies) == (1, [])
+
+
+async def test_version_before_answers_also_where_there_are_shadows(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadows, "WAIT", 0.0)
+    beside = Shadowed(stand)
+    previous = stand.ingress.table.infer["/v2/models/small/versions/1/infer"]
+    stand.stable.batcher.model = Broken(stand.loaded, None)
+    table = Table.build([stand.stable.backed_by(previous)], [previous], mirrors={"small": beside.mirror})
+    stand.ingress.table = table
+    given = await stand.client.post("/v2/models/small/infer", json=infer())
+    assert (given.status_code, given.json()["model_version"]) == (200, "1")
+    await asyncio.sleep(0.05)
+    # What another version has answered is nothing to compare with.
+    assert beside.copies == []
 
 
 async def test_version_before_with_other_inputs_cannot_answer(stand: Stand) -> None:

@@ -159,7 +159,10 @@ async def test_whoever_waits_hears_of_a_death_at_once_and_the_next_call_finds_th
     assert stand.found == 2
 
 
-async def test_attempts_to_connect_are_shared_and_not_made_all_the_time(stand: Stand) -> None:
+async def test_attempts_to_connect_are_shared_and_not_made_all_the_time(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSE", 60.0)
     await stand.listener.close()
     answers = await asyncio.gather(*(stand.ask(number) for number in range(20)), return_exceptions=True)
     assert all(isinstance(one, LineError) and "cannot be reached" in str(one) for one in answers)
@@ -168,7 +171,9 @@ async def test_attempts_to_connect_are_shared_and_not_made_all_the_time(stand: S
     assert stand.found == 1
 
 
-async def test_an_error_of_ray_ends_the_attempt(stand: Stand) -> None:
+async def test_an_error_of_ray_ends_the_attempt(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE", 60.0)
+
     async def broken() -> Place:
         raise RuntimeError("the application is gone")
 
@@ -247,7 +252,7 @@ async def test_calls_under_way_are_answered_before_the_candidate_ends(stand: Sta
     call = asyncio.create_task(stand.ask())
     while not stand.there.asked:
         await asyncio.sleep(0.001)
-    end = asyncio.create_task(stand.listener.close())
+    end = asyncio.create_task(stand.listener.close(seconds=60))
     await asyncio.sleep(0.01)
     stand.there.gate.set()
     assert (await call).error is None

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from serving import shadows
 from serving.arms import Answer
 from serving.capture import OUTSIDE
 from serving.counters import ArmSlot, Counters
-from serving.shadows import FLIGHTS, QUEUE, QUEUE_BYTES, TOGETHER, Copy, Shadow, agree, observed, unpack_copies
+from serving.shadows import FLIGHTS, LEAST, QUEUE, QUEUE_BYTES, TOGETHER, Copy, Shadow, agree, observed, unpack_copies
 
 DIGEST = "sha256:" + "3" * 64
 OUTPUTS: dict[str, NDArray[Any]] = {"label": np.array([1], np.int64), "probability": np.array([0.5], np.float32)}
@@ -47,8 +48,9 @@ class There:
 
 class Stand:
     def __init__(self) -> None:
-        self.there, self.counters, self.room = There(), Counters(), True
-        self.shadow = Shadow("m", DIGEST, self.there, self.counters, 0.2, lambda: self.room)
+        self.there, self.counters = There(), Counters()
+        self.drawn = 0.0
+        self.shadow = Shadow("m", DIGEST, self.there, self.counters, 0.2, lambda: self.drawn)
 
     async def offer(
         self, number: int, counted: int | None = None, *, copied: Copy | None = None, size: int = 100
@@ -56,7 +58,7 @@ class Stand:
         """Offer copies, and wait until so many of them (all) are accounted for."""
         arm = self.counters.arm("m", DIGEST, 7)
         for _ in range(number):
-            if self.shadow.takes(7):
+            if self.shadow.takes(7, room=True):
                 self.shadow.offer(copied or copy(), size, 7)
         async with asyncio.timeout(60):
             while arm.requests + arm.shed < (number if counted is None else counted):
@@ -64,14 +66,15 @@ class Stand:
         batch = self.counters.batch({})
         assert batch is not None
         self.counters.acknowledge(batch["sequence"])
-        (reported,) = batch["arms"]
-        assert (reported["model"], reported["digest"], reported["generation"]) == ("m", DIGEST, 7)
+        (reported,) = [one for one in batch["arms"] if one["generation"] == 7]
+        assert (reported["model"], reported["digest"]) == ("m", DIGEST)
         counts: dict[str, Any] = reported["counts"]
         return counts
 
 
 @pytest.fixture
-async def stand() -> Stand:
+async def stand(monkeypatch: pytest.MonkeyPatch) -> Stand:
+    monkeypatch.setattr(shadows, "WAIT", 0.01)
     return Stand()
 
 
@@ -86,17 +89,27 @@ async def test_what_waits_goes_on_with_the_next_message(stand: Stand) -> None:
     assert stand.there.bundles == [TOGETHER, 5]
 
 
+async def test_a_message_leaves_as_soon_as_it_is_full(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadows, "WAIT", 3600)
+    counts = await stand.offer(3 * TOGETHER)
+    assert counts["requests"] == 3 * TOGETHER
+    assert stand.there.bundles == 3 * [TOGETHER]
+
+
 async def test_a_shadow_that_does_not_keep_up_sheds(stand: Stand) -> None:
     stand.there.gate.clear()
-    counts = await stand.offer(10 * QUEUE, counted=9 * QUEUE)
-    assert counts == {"shed": 9 * QUEUE}
-    assert len(stand.there.bundles) <= FLIGHTS
+    kept = QUEUE + FLIGHTS * TOGETHER
+    counts = await stand.offer(10 * QUEUE, counted=10 * QUEUE - kept)
+    assert counts == {"shed": 10 * QUEUE - kept}
+    await asyncio.sleep(0)
+    assert stand.there.bundles == FLIGHTS * [TOGETHER]
     await stand.shadow.close()
 
 
 async def test_large_requests_are_shed_before_they_fill_the_memory(stand: Stand) -> None:
     stand.there.gate.clear()
-    assert await stand.offer(6, counted=4, size=QUEUE_BYTES // 2) == {"shed": 4}
+    # Two wait, and each message under way holds one.
+    assert await stand.offer(4 + FLIGHTS, counted=2, size=QUEUE_BYTES // 2) == {"shed": 2}
     await stand.shadow.close()
 
 
@@ -111,18 +124,41 @@ async def test_a_copy_that_cannot_be_sent_is_not_held_against_the_shadow(
     assert await stand.offer(1) == {"requests": 1, "compared": 1, "latency": {"20": 1}}
 
 
-async def test_copies_are_shed_when_the_replica_has_no_room(stand: Stand) -> None:
-    stand.room = False
-    assert await stand.offer(5) == {"shed": 5}
-    assert stand.there.bundles == []
-
-
 async def test_a_shadow_that_fails_is_counted_and_asked_again(stand: Stand) -> None:
     stand.there.error = RuntimeError("boom")
     assert await stand.offer(3) == {"requests": 3, "errors": 3}
     assert stand.shadow.failure == "RuntimeError: boom"
     stand.there.error = None
     assert (await stand.offer(2))["requests"] == 2
+
+
+@pytest.mark.parametrize("vain", [{"errors": TOGETHER}, {"errors": 1, "invalid": TOGETHER - 1}, None])
+async def test_a_shadow_that_fails_always_gets_less_until_it_answers(stand: Stand, vain: dict[str, int] | None) -> None:
+    def taken() -> bool:
+        return stand.shadow.takes(8, room=True)
+
+    if vain is None:
+        stand.there.error = RuntimeError("boom")
+    else:
+        stand.there.says = vain | {"requests": TOGETHER}
+    share = 1.0
+    while share > LEAST:
+        stand.drawn = 0.0
+        assert (await stand.offer(TOGETHER))["requests"] == TOGETHER
+        share /= 2
+        stand.drawn = share
+        assert not taken()
+        stand.drawn = share * 0.99
+        assert taken()
+    stand.drawn = 0.0
+    assert (await stand.offer(TOGETHER))["requests"] == TOGETHER
+    stand.drawn = LEAST * 0.99
+    assert taken()
+    # One answer among failures is enough.
+    stand.there.error, stand.there.says = None, {"requests": TOGETHER, "errors": TOGETHER - 1}
+    assert (await stand.offer(TOGETHER))["requests"] == TOGETHER
+    stand.drawn = 1.0
+    assert taken()
 
 
 async def test_a_shadow_that_hangs_is_given_up_at_the_deadline(stand: Stand) -> None:

@@ -99,6 +99,11 @@ def test_a_growing_candidate_keeps_every_subject_it_ever_had() -> None:
         had = has
 
 
+def test_shadows_that_sample_everything_need_no_draw() -> None:
+    split = Split.of({"stable": SLOTS}, shadows={"one": SLOTS, "none": 0, "two": SLOTS}, key=KEY)
+    assert split.pick_shadows(lambda: pytest.fail("nothing to draw")) == ("one", "two")
+
+
 def test_shadows_are_sampled_each_on_its_own() -> None:
     split = Split.of({"stable": SLOTS}, shadows={"one": 10_000, "two": 2_000, "three": 0}, key=KEY)
     source = random.Random(1)

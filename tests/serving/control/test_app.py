@@ -58,11 +58,11 @@ async def test_release_is_followed_until_it_is_promoted(client: httpx.AsyncClien
 async def test_long_poll_answers_when_something_changes(client: httpx.AsyncClient) -> None:
     first = (await client.get("/v1/state?after=-1&timeout=0", headers=REPLICA)).json()
     assert first == {"generation": 0, "models": {}}
-    waiting = asyncio.create_task(client.get("/v1/state?after=0&timeout=20", headers=REPLICA))
+    waiting = asyncio.create_task(client.get("/v1/state?after=0&timeout=60", headers=REPLICA))
     await asyncio.sleep(0.05)
     assert not waiting.done()
     await release(client)
-    state = (await asyncio.wait_for(waiting, 15)).json()
+    state = (await asyncio.wait_for(waiting, 50)).json()
     assert state["generation"] == 1
     assert state["models"]["flight"]["next"]["version"] == "1"
     assert state["models"]["flight"]["stable"] is None
@@ -74,7 +74,7 @@ async def test_long_poll_answers_at_its_timeout_with_the_same_state(client: http
 
 
 async def test_state_of_an_older_generation_is_given_at_once(client: httpx.AsyncClient) -> None:
-    answer = await asyncio.wait_for(client.get("/v1/state?after=99&timeout=20", headers=REPLICA), 15)
+    answer = await asyncio.wait_for(client.get("/v1/state?after=99&timeout=60", headers=REPLICA), 50)
     assert answer.json()["generation"] == 0
 
 

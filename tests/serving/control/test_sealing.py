@@ -12,6 +12,7 @@ from policies.ledger.events import Retraining
 from policies.ledger.store import Ledger, open_engine
 from policies.releases.keys import KeyFileError, derive_key
 from policies.releases.signing import public_key
+from serving.control import sealing as module
 from serving.control.config import CapturesConfig, LedgerConfig
 from serving.control.metrics import page
 from serving.control.sealing import Sealing
@@ -45,7 +46,9 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    # What the end waits for is looked at afterwards: a slow disk may take its time.
+    monkeypatch.setattr(module, "_END_SECONDS", 60.0)
     return World(tmp_path)
 
 

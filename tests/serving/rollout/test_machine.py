@@ -6,12 +6,13 @@ import pytest
 
 from serving.rollout import machine
 from serving.rollout.analysis.counts import ArmCounts
-from serving.rollout.effects import CANDIDATE, STABLE, Message, Quarantine, Record
+from serving.rollout.effects import Message, Quarantine, Record
 from serving.rollout.model import ModelState
 from serving.rollout.observation import Alarm, Candidate, Clock, Command, Tick, Version
 from serving.rollout.simulate import Behaviour, Past
 from serving.rollout.state import Rollout, dump, load, summary
 from serving.rollout.strategy import Deadlines, Evidence, Limits, Step, Strategy
+from serving.traffic import CANDIDATE, STABLE
 
 Release = Callable[..., Past]
 
