@@ -1,5 +1,6 @@
 """A fresh checkout of this project in a folder of its own, driven as a person would drive it."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -79,6 +80,26 @@ class Checkout:
         outputs = self.json("pulumi", "stack", "output", "--json", "--show-secrets", "-s", self.stack)
         assert isinstance(outputs, dict)
         return outputs
+
+    def commands(self) -> dict[psutil.Process, str]:
+        """Its processes with their arguments in one text, but for those that have just ended."""
+        found = {}
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                found[process] = " ".join(process.cmdline())
+        return found
+
+    def listening(self) -> set[tuple[str, int, int]]:
+        """Where its processes listen: address, port, process."""
+        found = set()
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):  # jobs and replicas come and go
+                found |= {
+                    (connection.laddr.ip, connection.laddr.port, process.pid)
+                    for connection in process.net_connections(kind="tcp")
+                    if connection.status == psutil.CONN_LISTEN
+                }
+        return found
 
     def processes(self) -> list[psutil.Process]:
         """Every process that belongs to this checkout: it names the folder, lives in it, or carries its mark."""

@@ -6,7 +6,6 @@ from collections import Counter
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from tests.local.checkout import Platform
@@ -23,16 +22,9 @@ def replicas(platform: Platform) -> set[int]:
     """The processes that serve the model."""
     return {
         process.pid
-        for process in platform.checkout.processes()
-        if process.is_running() and f"ServeReplica:{MODEL}" in _command(process)
+        for process, command in platform.checkout.commands().items()
+        if process.is_running() and f"ServeReplica:{MODEL}" in command
     }
-
-
-def _command(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
 
 
 def query(platform: Platform, text: str) -> list[dict[str, Any]]:

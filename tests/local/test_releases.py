@@ -265,7 +265,7 @@ def test_another_version_waits_for_its_turn_or_takes_over_while_an_up_holds_the_
         reached(canary, lambda seen: seen["rollout"]["id"] == queued["id"] and under_way(seen))
 
         last = asked_for(canary, third, endless)
-        said, _ = holding.communicate(timeout=120)
+        said, _ = holding.communicate(timeout=300)
         reached(canary, lambda seen: seen["rollout"]["id"] == last and under_way(seen))
         checkout.run("release", "promote", MODEL, *stack)
         ended = reached(canary, lambda seen: seen["rollout"]["state"] == "promoted")

@@ -28,7 +28,7 @@ def asked(check: str, level: Any = "mandatory", **arguments: Any) -> Finding:
 def client(url: str) -> Any:
     return boto3.client(
         "service-quotas", region_name="eu-central-1", endpoint_url=url, aws_access_key_id="x",
-        aws_secret_access_key="x", config=Config(retries={"max_attempts": 1}, connect_timeout=2, read_timeout=2),
+        aws_secret_access_key="x", config=Config(retries={"max_attempts": 1}, connect_timeout=30, read_timeout=30),
     )  # fmt: skip
 
 
