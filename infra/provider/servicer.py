@@ -4,6 +4,7 @@
 Errors that people can act on end a call with FAILED_PRECONDITION, of which the engine shows the text alone.
 """
 
+import contextlib
 import threading
 import traceback
 from collections.abc import Callable
@@ -67,10 +68,8 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
             request = engine_pb2.LogRequest(
                 severity=engine_pb2.LogSeverity.INFO, message=message, urn=urn, ephemeral=passing
             )
-            try:
+            with contextlib.suppress(grpc.RpcError):  # it is gone or slow; the work itself goes on or is cancelled
                 self._engine.Log(request, timeout=5)
-            except grpc.RpcError:
-                self._engine = None  # the engine is gone; the work itself goes on or is cancelled
 
         return Call(name_in(urn), report, self._cancelled, tuple(secret_texts(properties)))
 

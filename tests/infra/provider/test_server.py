@@ -7,7 +7,8 @@ from typing import Any
 
 import grpc
 import pytest
-from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
+from google.protobuf import empty_pb2  # type: ignore[import-untyped]
+from pulumi.runtime.proto import engine_pb2_grpc, provider_pb2, provider_pb2_grpc
 
 from infra.provider.codec import UNKNOWN, Properties, Secret, decode, encode
 from infra.provider.resource import Call, Difference, ResourceError, changed, redact
@@ -177,3 +178,27 @@ def test_redaction_spares_short_texts_and_cuts_long_secrets_first() -> None:
 
 def test_redaction_finds_single_lines_of_a_secret_file() -> None:
     assert redact("bad line: password=x1y2z3", ["[auth]\npassword=x1y2z3\n"]) == "bad line: [secret]"
+
+
+def test_messages_go_on_after_one_that_the_engine_took_too_long_for() -> None:
+    told: list[str] = []
+
+    class Engine(engine_pb2_grpc.EngineServicer):
+        def Log(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's
+            told.append(request.message)
+            if len(told) == 1:
+                context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "late")
+            return empty_pb2.Empty()
+
+    server = grpc.server(ThreadPoolExecutor(max_workers=1))
+    engine_pb2_grpc.add_EngineServicer_to_server(Engine(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    call = Provider({}, threading.Event(), f"127.0.0.1:{port}")._call(URN.format(kind="Fragile"), {})
+
+    call.message("first")
+    call.message("second")
+
+    server.stop(0).wait()
+    assert told == ["first", "second"]
+    call.message("third")  # nobody is there any more, which is no failure
