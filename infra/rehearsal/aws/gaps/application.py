@@ -43,6 +43,7 @@ class Application:
         self._moto, self._supplied = moto, supplied
         self._faults = Faults()
         self._lock = threading.Lock()
+        self._one_call = threading.Lock()
         self._calls: Counter[str] = Counter()
         self._answered: Counter[str] = Counter()
         self._refused: Counter[tuple[str, str]] = Counter()
@@ -62,9 +63,10 @@ class Application:
         if fault is not None:
             self._count(self._injected, f"{request.name} {fault.code}")
             return _error(request, fault, start)
-        if self._supplied.has(request, lambda: routing.arguments(request, body)):
-            return self._supply(request, body, start)
-        return self._pass_on(request, body, environ, start)
+        with self._one_call:  # moto goes through tables while other calls change them
+            if self._supplied.has(request, lambda: routing.arguments(request, body)):
+                return self._supply(request, body, start)
+            return self._pass_on(request, body, environ, start)
 
     def _supply(self, request: routing.Request, body: bytes, start: Start) -> Iterable[bytes]:
         self._count(self._answered, request.name)
