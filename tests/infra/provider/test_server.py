@@ -140,8 +140,6 @@ def test_diff_without_a_difference_is_none(provider: Any) -> None:
 
 
 def test_cancel_ends_an_operation_in_flight(provider: Any) -> None:
-    from google.protobuf import empty_pb2  # type: ignore[import-untyped]
-
     request = provider_pb2.DeleteRequest(urn=URN.format(kind="Fragile"), properties=encode(SECRET))
     running = provider.Delete.future(request)
     provider.Cancel(empty_pb2.Empty())
