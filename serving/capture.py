@@ -10,6 +10,7 @@ where nothing chose it, so that the answer is no evidence in a comparison), late
 `output.*`.
 """
 
+import contextlib
 import datetime
 import hashlib
 import hmac
@@ -338,6 +339,7 @@ def sweep(directory: Path, retention_days: int, now: float) -> list[Path]:
             removed.append(folder)
             continue
         for hidden in folder.glob(".*.tmp"):
-            if now - os.stat(hidden).st_mtime > _SWEEP_SECONDS:  # noqa: PTH116
-                hidden.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # who wrote it has given it its name
+                if now - os.stat(hidden).st_mtime > _SWEEP_SECONDS:  # noqa: PTH116
+                    hidden.unlink()
     return removed

@@ -42,7 +42,13 @@ class Store:
         done = 0
         for file in sorted(directory.glob("*/*/[!.]*.parquet")):
             try:
-                self._put(file, file.relative_to(directory))
+                # Whole before a stream is opened, which on its end is an object even where nothing was read.
+                content = file.read_bytes()
+            except FileNotFoundError:
+                # Another process that captures into this folder has put it since it was listed.
+                continue
+            try:
+                self._put(content, file.relative_to(directory))
             except Exception:
                 self._rest = self._clock() + PAUSE_SECONDS
                 log.exception("captures stay on the disk, and are tried again in %.0f s", PAUSE_SECONDS)
@@ -51,7 +57,7 @@ class Store:
             done += 1
         return done
 
-    def _put(self, file: Path, name: Path) -> None:
+    def _put(self, content: bytes, name: Path) -> None:
         if self._opened is None:
             self._opened = fs.FileSystem.from_uri(self._address)
         system, base = self._opened
@@ -59,4 +65,4 @@ class Store:
         if system.type_name == "local":  # object stores have no folders
             system.create_dir(target.rpartition("/")[0], recursive=True)
         with system.open_output_stream(target) as out:
-            out.write(file.read_bytes())
+            out.write(content)

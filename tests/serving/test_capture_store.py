@@ -47,6 +47,27 @@ def test_files_stay_while_the_store_is_away_and_are_put_later(captured: Path, tm
     assert store.put(captured) == 2
 
 
+def test_what_another_process_has_put_since_the_look_stays_as_it_is(
+    captured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, look = Store(f"file://{tmp_path}/store/captures", Clock()), Path.glob
+
+    def overtaken(self: Path, pattern: str) -> list[Path]:
+        found = list(look(self, pattern))
+        monkeypatch.setattr(Path, "glob", look)
+        assert other.put(self) == 2
+        return found
+
+    monkeypatch.setattr(Path, "glob", overtaken)
+    store = Store(f"file://{tmp_path}/store/captures", Clock())
+    assert store.put(captured) == 0
+    assert {path.name: path.read_bytes().decode() for path in (tmp_path / "store").rglob("*.parquet")} == {
+        name: name for name in ("3-a-000001.parquet", "3-a-000002.parquet")
+    }
+    (captured / "flight-delay" / "2026-11-20" / "3-a-000003.parquet").write_bytes(b"next")
+    assert store.put(captured) == 1, "it was no failure after which the store is left in peace"
+
+
 @pytest.mark.slow
 def test_files_arrive_in_a_bucket(captured: Path, s3: Any) -> None:
     s3.client.create_bucket(Bucket="acme-captures")
