@@ -4,6 +4,7 @@ A checkpoint is never signed over a chain that does not continue the one before:
 checkpoints, the checkpointer says so instead of vouching for it.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -101,8 +102,10 @@ class DirectoryPlace:
             ValueError: it can't be read.
         """
         # By number and not by day: the clock may have been put back.
-        files = self._files()
-        return _read(max(files, key=lambda path: path.name)) if files else None
+        for path in sorted(self._files(), key=lambda path: path.name, reverse=True):
+            with contextlib.suppress(FileNotFoundError):
+                return _read(path)
+        return None
 
     def read(self) -> tuple[list[Checkpoint], list[str]]:
         """Return all checkpoints, and what is wrong with those that can't be read."""
@@ -110,6 +113,8 @@ class DirectoryPlace:
         for path in self._files():
             try:
                 checkpoints.append(_read(path))
+            except FileNotFoundError:
+                continue
             except ValueError as error:
                 problems.append(str(error))
         return checkpoints, problems
@@ -122,8 +127,11 @@ class DirectoryPlace:
 
 
 def _read(path: Path) -> Checkpoint:
+    """Read a file; a FileNotFoundError says that it was dropped since it was listed."""
     try:
         return Checkpoint.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: not a checkpoint: {error}") from None
 

@@ -121,6 +121,27 @@ def test_what_an_ended_process_left_is_brought_by_the_next(tmp_path: Path, store
     assert [one.seq for one in store.read()[0]] == [2]
 
 
+def test_a_checkpoint_that_is_brought_to_the_store_while_the_disk_is_read_is_not_missed(
+    tmp_path: Path, store: StorePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, listed = DirectoryPlace(tmp_path / "disk"), DirectoryPlace._files
+    read, other = ShippedPlace(disk, store), ShippedPlace(DirectoryPlace(tmp_path / "disk"), store)
+
+    def overtaken() -> list[Path]:
+        found = listed(disk)
+        other.ship()
+        return found
+
+    monkeypatch.setattr(disk, "_files", overtaken)
+    read.put(checkpoint(2))
+    latest = read.latest()
+    assert latest is not None
+    assert latest.seq == 2
+    read.put(checkpoint(4))
+    checkpoints, problems = read.read()
+    assert ([one.seq for one in checkpoints], problems) == ([2, 4], [])
+
+
 # --- over HTTP --------------------------------------------------------------------------------------------------------
 
 
