@@ -56,6 +56,8 @@ def main() -> int:
     control = Control(
         store, config.admin_token, config.replica_token, audit, labels=labels, drift=drift, lost=_end, unsealed=unsealed
     )
+    # Once it has ended, uvicorn raises the signal that ended it again: that must not keep the ledger from being sealed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     uvicorn.run(
         control.application(),
         host=config.host,

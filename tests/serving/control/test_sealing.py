@@ -1,13 +1,18 @@
 """The controller seals its ledger as soon as the place can be asked, and says for how long it could not."""
 
+import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import ValidationError
 
-from policies.ledger.checkpointer import Checkpointer, LedgerBrokenError, audit
+from infra.rehearsal.kubernetes.servers import held_ports
+from policies.ledger.checkpointer import Checkpointer, DirectoryPlace, LedgerBrokenError, audit
 from policies.ledger.events import Retraining
 from policies.ledger.store import Ledger, open_engine
 from policies.releases.keys import KeyFileError, derive_key
@@ -61,6 +66,30 @@ def test_what_is_open_when_the_controller_ends_is_sealed_and_put(world: World) -
     assert (report.ok, report.sealed) == (True, world.ledger.head().seq)
     assert not list((world.folder / "disk").rglob("*.json"))
     assert list((world.folder / "store").rglob("*.json"))
+
+
+def test_a_controller_that_is_stopped_seals_what_is_open(tmp_path: Path) -> None:
+    with held_ports(1) as [port]:
+        (tmp_path / "control.json").write_text(
+            json.dumps(
+                {
+                    "port": port,
+                    "database": f"sqlite:///{tmp_path}/control.db",
+                    "snapshot": str(tmp_path / "snapshot.json"),
+                    **dict.fromkeys(("snapshotKey", "adminToken", "replicaToken"), "t" * 16),
+                    "ledger": {"checkpoints": str(tmp_path / "disk"), "secret": SECRET},
+                }
+            )
+        )
+        command = [sys.executable, "-m", "serving.control", "--config", str(tmp_path / "control.json")]
+        with subprocess.Popen(command, cwd=Path(__file__).parents[3]) as process:
+            wait(lambda: answers(port) or process.poll() is not None)
+            ledger = Ledger(open_engine(f"sqlite:///{tmp_path}/control.db"), create=False)
+            ledger.append([EVENT])
+            process.terminate()
+            assert process.wait(60) == 0
+    place = DirectoryPlace(tmp_path / "disk")
+    assert audit(ledger, place, [public_key(derive_key(SECRET, "ledger checkpoints"))]).sealed == ledger.head().seq
 
 
 def test_a_store_that_is_away_at_the_start_is_waited_for_while_the_rest_goes_on(world: World) -> None:
@@ -118,6 +147,13 @@ def test_the_metric_is_there_where_checkpoints_are_made() -> None:
     state = State(0, {})
     assert "mlops_ledger_unsealed_seconds 12.5\n" in page({}, state, {}, unsealed=12.5).replace("{}", "")
     assert "mlops_ledger_unsealed_seconds" not in page({}, state, {})
+
+
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/v1/health", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def wait(condition: Any) -> None:
