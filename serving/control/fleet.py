@@ -1,6 +1,6 @@
 """What replicas and candidates' applications reported last: conditions that need no memory beyond this process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,9 +83,9 @@ class Fleet:
         """Take over how the candidates' applications are: name → digest and condition."""
         self._applications.update(applications)
 
-    def drop_application(self, name: str) -> None:
-        """Forget a candidate's application that is not wanted any more; the next of its name starts unknown."""
-        self._applications.pop(name, None)
+    def keep_applications(self, wanted: Collection[str]) -> None:
+        """Forget candidates' applications that are not wanted any more; the next of such a name starts unknown."""
+        self._applications = {name: one for name, one in self._applications.items() if name in wanted}
 
     def application(self, name: str, digest: str) -> Candidate | None:
         """Return how a candidate's application is; None if nobody has said."""

@@ -255,7 +255,7 @@ class Store:
             draft.removed.add(name)
         self._commit(draft)
         del self._entries[name]
-        self.write_snapshot()
+        self._publish()
         return True
 
     # --- what is reported -----------------------------------------------------------------------------------------
@@ -286,7 +286,9 @@ class Store:
         Raises:
             RefusedError: it is malformed.
         """
-        self._fleet.put_applications(read_applications(reported))
+        told, wanted = read_applications(reported), self._beside()
+        # A look from before a rollout ended may come after its end.
+        self._fleet.put_applications({name: one for name, one in told.items() if name in wanted})
         self.step()
 
     def step(self) -> None:
@@ -356,7 +358,7 @@ class Store:
             if not managed.withdrawn:
                 view, up = View.of(self._fleet, name, managed.group or "", now), shadows.ready(managed, self._fleet)
                 self._entries[name] = published(managed, view, settled=False, shadowing=up)[1]
-        self.write_snapshot()
+        self._publish()
 
     def _known(self, name: str) -> Managed:
         self._sure()
@@ -405,12 +407,15 @@ class Store:
         if not draft.empty:
             self._commit(draft)
         if changed:
-            for name in changed:
-                before = {one.name for one in self._entries.get(name, Entry()).beside}
-                for gone in before - {one.name for one in changed[name].beside}:
-                    self._fleet.drop_application(gone)
             self._entries |= changed
-            self.write_snapshot()
+            self._publish()
+
+    def _beside(self) -> set[str]:
+        return {one.name for entry in self._entries.values() for one in entry.beside}
+
+    def _publish(self) -> None:
+        self._fleet.keep_applications(self._beside())
+        self.write_snapshot()
 
     def _check_expiry(self) -> None:
         """Send a stable version back whose approval has ended, if there is where to; restarts go on serving it.

@@ -311,6 +311,24 @@ def test_another_request_supersedes_and_stable_serves_in_between(world: World) -
     assert "superseded" in world.steps()
 
 
+@pytest.mark.parametrize("end", ["abort", "delete"])
+def test_how_an_application_was_says_nothing_about_the_next_of_its_name(world: World, end: str) -> None:
+    world.promote("1")
+    world.store.release("m", release("2"), CANARY)
+    world.until(lambda: world.rollout()["weight"] == 2000)
+    [one] = world.store.state.models["m"].candidates
+    if end == "abort":
+        world.store.command("m", "abort", "ann", "")
+        world.until(world.ended)
+        # The actuator looked before the end, and its report is late.
+        world.store.applications({one.name: world.application | {"digest": one.release.digest}})
+    else:
+        world.store.delete("m")
+    world.store.release("m", release("2"), CANARY)
+    world.store.step()
+    assert world.rollout()["state"] == "starting"
+
+
 def test_there_and_back_again(world: World) -> None:
     for version in ("1", "2", "1"):
         world.store.release("m", release(version), CANARY)
