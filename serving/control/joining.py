@@ -141,7 +141,6 @@ class Joiner:
                 if not found:
                     draft.add({("labels", model, "", "expired"): 1.0})
             self._store.take_in(draft)
-        self._models = await asyncio.to_thread(self._labels.models)
 
     def _in_file(self, model: str, path: str) -> list[Match]:
         labels = self._labels.searched(model, request_ids(self._captures, path))
