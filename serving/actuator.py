@@ -83,7 +83,8 @@ class Actuator:
         self.busy = False
         """Whether a candidate of a rollout is wanted and not ready: then the rollout waits for what is reported here.
         How a ready one fares the replicas say, and a look costs Serve's controller and this process some 20 ms."""
-        self._stamp = _stamp(path)
+        self._stamp: tuple[int, int] | None = None
+        """Of the file when it was last read; not yet, so that a change since `settings` were read is taken over."""
         # One client for good: a new one reads certificates each time, which would be most of what a look costs.
         self._http = httpx.Client(timeout=5)
         self._deployed: dict[str, str] = {}
@@ -129,7 +130,7 @@ class Actuator:
         ready = set()
         if candidates:
             self._deploy_candidates(candidates, running)
-            ready = self._tell({name: applications[name] for name in candidates if name in applications}, candidates)
+            ready = self._tell({name: applications[name] for name in candidates if name in running}, candidates)
         self.busy = any(not name.endswith(SHADOW_SUFFIX) for name in candidates.keys() - ready)
 
     def _deploy_candidates(self, wanted: dict[str, tuple[str, dict[str, Any]]], running: dict[str, str]) -> None:
@@ -151,6 +152,7 @@ class Actuator:
                 wait_for_applications_running=False,
             )
             self._beside[name] = one["digest"]
+            running.pop(name, None)  # how it was before says nothing about what was deployed now
 
     def _tell(self, applications: dict[str, Any], wanted: dict[str, tuple[str, dict[str, Any]]]) -> set[str]:
         """Report how the candidates are, and return the names of those that are ready.

@@ -134,6 +134,13 @@ def test_changed_file_is_taken_over(world: World) -> None:
     assert world.step() == ["run shared /v2", "run flight /v2/models/flight"]
 
 
+def test_a_file_that_changes_while_ray_is_reached_is_taken_over(world: World) -> None:
+    settings = read(world.path)
+    world.write(["shared", "flight"])
+    world.actuator = Actuator(str(world.path), settings, world.serve, lambda *a: a, world.candidate)
+    assert world.step() == ["run shared /v2", "run flight /v2/models/flight"]
+
+
 def test_broken_file_is_reported_and_not_used(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.step()
     world.write(["shared"], colour=1)
@@ -232,7 +239,7 @@ def test_candidate_is_left_alone_while_control_does_not_answer(world: World, mon
 def test_candidate_with_other_content_under_the_same_name_is_deployed_anew(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reports(monkeypatch)
+    told = reports(monkeypatch)
     world.step()
     unused(monkeypatch, {"flight": {"group": "shared", "candidates": [CANDIDATE]}})
     world.step()
@@ -240,6 +247,9 @@ def test_candidate_with_other_content_under_the_same_name_is_deployed_anew(
     other = CANDIDATE | {"files": files, "digest": content_digest(files)}
     unused(monkeypatch, {"flight": {"group": "shared", "candidates": [other]}})
     assert world.step() == ["run candidate-flight-2 None"]
+    assert told[-1] == {}, "that the one before is ready says nothing about this one"
+    world.step()
+    assert told[-1]["candidate-flight-2"]["digest"] == other["digest"]
 
 
 @pytest.mark.parametrize(
