@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 import time
 import urllib.parse
 from collections.abc import Iterable, Iterator
@@ -145,9 +146,12 @@ class Cache:
         limit = (time.time() if now is None else now) - _KEEP_SECONDS
         removed = []
         for folder in self._directory.glob("[0-9a-f]*"):
-            if folder.name in kept or not folder.is_dir() or folder.stat().st_mtime > limit:
+            if folder.name in kept or not _unused(folder, limit):
                 continue
             with _locked(self._directory / f".{folder.name}.lock"):
+                if not _unused(folder, limit):
+                    # While the lock was waited for somebody has taken it into use, or removed it.
+                    continue
                 shutil.rmtree(folder, ignore_errors=True)
             removed.append(f"sha256:{folder.name}")
         return removed
@@ -230,6 +234,14 @@ class Cache:
 def _local_folder(source: str) -> Path | None:
     parts = urllib.parse.urlsplit(source)
     return Path(urllib.parse.unquote(parts.path)) if parts.scheme == "file" else None
+
+
+def _unused(folder: Path, since: float) -> bool:
+    try:
+        status = folder.stat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_mtime <= since
 
 
 @contextmanager

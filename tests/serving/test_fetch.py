@@ -1,10 +1,13 @@
+import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from serving import fetch
 from serving.config import RegistrySettings
 from serving.fetch import Cache, FetchError
 from serving.runtime.artifact import ArtifactError, content_digest, file_hashes
@@ -134,3 +137,21 @@ def test_models_unused_for_a_week_are_removed_but_not_those_in_use(
     assert store.prune([], found.stat().st_mtime + 3600) == []
     assert store.prune([], later) == [wanted.digest]
     assert not found.exists()
+
+
+def test_a_model_that_is_taken_into_use_while_it_is_about_to_be_removed_stays(
+    tmp_path: Path, artifact: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, lock = cache(tmp_path, registry), fetch._locked
+    wanted = release(artifact, f"file:{artifact}")
+    found = store.get(wanted)
+    os.utime(found, (0, 0))
+
+    def overtaken(path: Path) -> AbstractContextManager[None]:
+        monkeypatch.setattr(fetch, "_locked", lock)
+        assert cache(tmp_path, registry).get(wanted) == found
+        return lock(path)
+
+    monkeypatch.setattr(fetch, "_locked", overtaken)
+    assert store.prune([]) == []
+    assert file_hashes(found) == wanted.files
