@@ -131,12 +131,12 @@ class Shadow:
         self._plan(generation)
 
     async def close(self) -> None:
-        """Drop what waits and what is under way."""
+        """Drop what waits and what is under way, and take nothing any more: requests that saw it may still end."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._waiting.clear()
-        self._bytes = 0
+        self._bytes = QUEUE_BYTES  # full for good
         for task in tuple(self._flights):
             task.cancel()
         await asyncio.gather(*self._flights, return_exceptions=True)

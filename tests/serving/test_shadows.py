@@ -106,6 +106,13 @@ async def test_a_shadow_that_does_not_keep_up_sheds(stand: Stand) -> None:
     await stand.shadow.close()
 
 
+async def test_a_shadow_that_is_gone_takes_nothing_of_the_requests_that_end_after_it(stand: Stand) -> None:
+    await stand.offer(1)
+    await stand.shadow.close()
+    assert await stand.offer(3) == {"shed": 3}
+    assert stand.there.bundles == [1]
+
+
 async def test_large_requests_are_shed_before_they_fill_the_memory(stand: Stand) -> None:
     stand.there.gate.clear()
     # Two wait, and each message under way holds one.
