@@ -155,7 +155,7 @@ class _Submission:
             info = self._patiently(self._info, began)
             step = next_step(info.get("status") if info else None, ours=ours)
             if step == "resubmit":
-                self._ask("DELETE", self._address)
+                self._patiently(self._forget, began)
             if step in ("submit", "resubmit"):
                 self._patiently(self._submit, began)
                 ours = submitted = True
@@ -203,6 +203,11 @@ class _Submission:
         info: dict[str, Any] = answer.body
         return info
 
+    def _forget(self) -> None:
+        answer = self._ask("DELETE", self._address)
+        if not answer.ok and answer.status != 404:
+            raise self._refusal(answer)
+
     def _submit(self) -> None:
         answer = self._ask(
             "POST",
@@ -215,8 +220,11 @@ class _Submission:
             },
         )
         if not answer.ok and self._info() is None:  # else somebody was faster, with the same job
-            error = _NotYetError if _NO_AGENT in answer.reason() else ResourceError
-            raise error(f"{self._run.name}: Ray refuses the job, {answer.reason()}")
+            raise self._refusal(answer)
+
+    def _refusal(self, answer: rest.Answer) -> ResourceError:
+        error = _NotYetError if _NO_AGENT in answer.reason() else ResourceError
+        return error(f"{self._run.name}: Ray refuses the job, {answer.reason()}")
 
     def _logs(self) -> str:
         try:

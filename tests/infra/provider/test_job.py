@@ -303,6 +303,26 @@ def test_a_head_node_whose_agent_is_late_is_waited_for(
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_head_node_whose_agent_is_late_forgets_a_failed_job_later(
+    inputs: Inputs, told: Any, neighbour: Callable[..., Any]
+) -> None:
+    ray = Ray()
+    refused: list[str] = []
+
+    def answer(method: str, path: str, body: Any) -> tuple[int, Any]:
+        if method == "DELETE" and len(refused) < 3:
+            refused.append(path)
+            return 500, "No available agent to submit job, please try again later."
+        return ray.answer(method, path, body)
+
+    wanted = inputs(runner={"kind": "ray", "url": neighbour(answer).url})
+    ray.jobs[f"train-{digest(wanted)[:16]}"] = {"status": "FAILED", "entrypoint": "false", "logs": ""}
+
+    assert JobResource().create(told.call(), wanted)[1]["result"] == {"seed": "7"}
+    assert len(refused) == 3
+
+
+@pytest.mark.usefixtures("quick")
 def test_job_that_ray_cannot_take_at_all_is_refused_at_once(
     inputs: Inputs, told: Any, neighbour: Callable[..., Any]
 ) -> None:
