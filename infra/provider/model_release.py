@@ -182,7 +182,9 @@ def _follow(call: Call, inputs: Properties, release: Release, asked: dict[str, A
             if not told:
                 shown = _tell(call, rollout, shown)
         state = rollout.get("state") or ""
-        if served.get("digest") == release.digest and (state == "promoted" or (not mine and state in ENDED)):
+        # After its promotion the next in the queue begins at once, perhaps between two looks.
+        over = begun or state in ENDED
+        if served.get("digest") == release.digest and (state == "promoted" or (not mine and over)):
             call.progress(f"version {release.version} is served")
             return seen
         if mine and rollout.get("phase") == "finished":

@@ -489,6 +489,23 @@ def test_other_release_that_takes_over_ends_the_wait(told: Any, neighbour: Calla
         ModelReleaseResource().update(told.call(), wanted(neighbour(answer).url), {}, {})
 
 
+def test_promotion_counts_when_the_next_in_the_queue_has_begun_before_the_next_look(
+    told: Any, neighbour: Callable[..., Any]
+) -> None:
+    controller = Controller()
+
+    def answer(method: str, path: str, body: Any) -> tuple[int, Any]:
+        status, content = controller.answer(method, path, body)
+        if method == "GET" and controller.served:
+            content |= {"rollout": {"id": "r9", "state": "starting"}}
+        return status, content
+
+    outputs = ModelReleaseResource().update(told.call(), wanted(neighbour(answer).url), {}, {})
+
+    assert outputs["served"] == {"version": "3", "digest": DIGEST}
+    assert outputs["rollout"]["id"] == "r9"
+
+
 @pytest.mark.parametrize(("on_interrupt", "commands"), [("leave", []), ("abort", ["abort"])])
 def test_interrupt_leaves_or_aborts_the_rollout_as_asked(
     on_interrupt: str, commands: list[str], neighbour: Callable[..., Any]
