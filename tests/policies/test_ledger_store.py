@@ -278,6 +278,20 @@ def test_processes_write_a_gapless_chain_and_make_the_tables_once(
     ledger.engine.dispose()
 
 
+def test_ledger_in_a_new_database_waits_for_another_who_begins_there(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")  # as whoever switches to the write-ahead log first has it
+    end = threading.Timer(0.3, other.execute, ["ROLLBACK"])
+    end.start()
+    try:
+        engine = open_engine(f"sqlite:///{tmp_path}/ledger.db")
+        assert Ledger(engine).head().seq == 0
+        engine.dispose()
+    finally:
+        end.join()
+        other.close()
+
+
 @pytest.mark.slow
 def test_nothing_that_was_acknowledged_is_lost_when_the_writer_is_killed(
     database: str, writers: list["subprocess.Popen[str]"]
