@@ -214,6 +214,7 @@ def _start(call: Call, inputs: Properties) -> None:
     Path(rendering.starts_file(home, process)).unlink(missing_ok=True)
     call.progress("starting")
     with supervisor.locked(call):
+        supervisor.ensure(call)  # again: without this entry it had nothing left when another process went meanwhile
         # The entry comes last: a supervisor that reads it finds everything it names.
         for path, content in sorted(
             rendering.process_files(inputs).items(), key=lambda item: item[0] == rendering.entry_file(home, process)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.paths import short_directory
-from infra.provider import marks, rendering
+from infra.provider import marks, ports, rendering
 from infra.provider.codec import Properties
 from infra.provider.process import ProcessResource, look
 from infra.provider.resource import ResourceError
@@ -118,6 +118,20 @@ def test_create_and_delete_at_the_same_time_do_not_disturb_each_other(
             assert [look(inputs).status for inputs in several] == ["running"] * 6
             list(pool.map(lambda inputs: resource.delete(call, inputs, {}), several))
             assert members(home) == set()
+
+
+@pytest.mark.slow
+def test_process_is_started_although_the_only_other_one_goes_meanwhile(
+    home: str, process_inputs: Inputs, told: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource, call = ProcessResource(), told.call()
+    one, other = process_inputs(home=home, name="one"), process_inputs(home=home, name="other")
+    resource.create(call, one)
+    monkeypatch.setattr(ports, "require_free", lambda *_: resource.delete(call, one, {}))
+
+    resource.create(call, other)
+
+    assert look(other).status == "running"
 
 
 @pytest.mark.slow
