@@ -136,13 +136,12 @@ def forwarded_signals(
         received.append(number)
         if len(received) == 1:
             say("stopping after the steps in flight; once more to stop at once")
-        ours = not (number == signal.SIGINT and in_foreground())
         if process is None:
-            early.extend([number] if ours else ())
+            early.append(number)  # whether from a terminal or not: that reaches only who is there
             return
         if len(received) > 2:
             process.kill()
-        elif ours:
+        elif not (number == signal.SIGINT and in_foreground()):
             process.send_signal(signal.SIGINT)
         if len(received) == 2:
             timer = threading.Timer(_SECOND_SIGNAL_GRACE_SECONDS, process.kill)

@@ -10,6 +10,8 @@ import textwrap
 import time
 from pathlib import Path
 
+import pytest
+
 from infra.engine.operation import OperationFailedError, read_result
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -142,20 +144,20 @@ def test_termination_is_passed_on_as_an_interrupt(tmp_path: Path) -> None:
 
 EARLY = """
 import os, signal, subprocess, sys
-from infra.engine.operation import forwarded_signals
+from infra.engine import operation
+number, operation.in_foreground = getattr(signal, sys.argv[1]), lambda: sys.argv[1] == "SIGINT"
 def start():
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    os.kill(os.getpid(), signal.SIGTERM)
-    return child
-with forwarded_signals(start, print) as (child, received):
-    print(child.wait() != 0, received == [signal.SIGTERM])
+    os.kill(os.getpid(), number)
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(20)"])
+with operation.forwarded_signals(start, print) as (child, received):
+    print(child.wait() != 0, received == [number])
 """
 
 
-def test_signal_that_comes_while_the_engine_is_started_reaches_it() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", EARLY], cwd=ROOT, capture_output=True, text=True, timeout=60, start_new_session=True
-    )
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+def test_signal_that_comes_while_the_engine_is_started_reaches_it(number: str) -> None:
+    command = [sys.executable, "-c", EARLY, number]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, start_new_session=True)
     assert done.stdout.splitlines()[-1] == "True True", done.stderr
 
 
