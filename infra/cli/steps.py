@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,13 +65,26 @@ def run_steps(groups: Sequence[Sequence[Step]], folder: Path) -> dict[str, int]:
     return codes
 
 
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Keep Ctrl-C from ending this process; yields those received so far."""
+    received: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:  # else the steps are to be as deaf
+        signal.signal(signal.SIGINT, lambda number, _frame: received.append(number))
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _side_by_side(steps: Sequence[Step], folder: Path) -> dict[str, int]:
     say(f"── {' beside '.join(step.name for step in steps)}")
     # With bytecode kept, also of tests with their rewritten assertions, collecting them takes half the time.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    begin, interrupted = time.monotonic(), False
+    begin = time.monotonic()
     ended: dict[str, tuple[int, float]] = {}
-    with contextlib.ExitStack() as files:
+    with contextlib.ExitStack() as files, _interrupts() as received:
         kept = [files.enter_context(tempfile.TemporaryFile()) for _ in steps[1:]]
         first = ["nice", "-n", str(_GIVE_WAY)] if kept else []
         running = {
@@ -80,19 +94,19 @@ def _side_by_side(steps: Sequence[Step], folder: Path) -> dict[str, int]:
             )
             for step, output in zip(steps, [None, *kept], strict=True)
         }  # fmt: skip
+        if received:  # those that are there have got it, too; not one that was started after it
+            for process in running.values():
+                process.send_signal(signal.SIGINT)
         while len(ended) < len(running):
-            try:
-                for name, process in running.items():
-                    if name not in ended and process.poll() is not None:
-                        ended[name] = (process.returncode, time.monotonic() - begin)
-                time.sleep(_LOOK_SECONDS)
-            except KeyboardInterrupt:  # the steps have got it, too
-                interrupted = True
+            for name, process in running.items():
+                if name not in ended and process.poll() is not None:
+                    ended[name] = (process.returncode, time.monotonic() - begin)
+            time.sleep(_LOOK_SECONDS)
         for output in kept:
             output.seek(0)
             sys.stdout.write(output.read().decode("utf-8", "replace"))
             sys.stdout.flush()
-    if interrupted:
+    if received:
         raise KeyboardInterrupt
     named = {step.name: step for step in steps}
     for name, (code, seconds) in ended.items():

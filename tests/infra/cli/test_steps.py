@@ -45,27 +45,48 @@ def test_a_step_without_anything_to_do_is_told_apart(tmp_path: Path, capfd: pyte
     assert "── broken: failed (5) in" in told
 
 
-def test_ctrl_c_waits_until_a_step_has_put_away_what_it_started(tmp_path: Path) -> None:
-    hear = (
-        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # shells make background jobs deaf
-    )
-    step = (
-        f"{hear}import time\n"
-        "try:\n    print('ready', flush=True); time.sleep(60)\n"
-        "except KeyboardInterrupt:\n    time.sleep(0.5); open('put-away', 'w')\n"
-    )
-    code = (
-        f"{hear}import pathlib, sys\nfrom infra.cli.steps import Step, run_steps\n"
-        f"run_steps([(Step('s', [sys.executable, '-c', {step!r}]),)], pathlib.Path({str(tmp_path)!r}))\n"
-    )
-    root = Path(__file__).parents[3]
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=root, start_new_session=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
+HEAR = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # shells make background jobs deaf
+STEP = f"""{HEAR}import time
+try:
+    print('ready', flush=True); open('ready', 'w'); time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.5); open('put-away', 'w')
+"""
+RUN = f"""{HEAR}import pathlib, sys
+from infra.cli.steps import Step, run_steps
+run_steps([(Step('s', [sys.executable, '-c', {STEP!r}]),)], pathlib.Path(sys.argv[1]))
+"""
+
+
+def run(code: str, folder: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], cwd=Path(__file__).parents[3], start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+def test_ctrl_c_waits_until_a_step_has_put_away_what_it_started(tmp_path: Path) -> None:
+    process = run(RUN, tmp_path)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in told
+    assert (tmp_path / "put-away").exists()
+
+
+def test_ctrl_c_while_a_step_is_started_reaches_it(tmp_path: Path) -> None:
+    interrupted = """
+import os, pathlib, signal, subprocess, sys, time
+class Popen(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        while not pathlib.Path(sys.argv[1], "ready").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+subprocess.Popen = Popen
+"""
+    process = run(f"{interrupted}{RUN}", tmp_path)
     _, told = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in told
     assert (tmp_path / "put-away").exists()
