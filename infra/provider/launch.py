@@ -1,8 +1,8 @@
 """Becomes a supervised command: `python -I -S launch.py LAUNCH_FILE`, started by the supervisor or by a job runner.
 
 The launch file (JSON, mode 0600) holds command, folder and environment, so that secrets are in no command line and in
-no supervisor file. Before it becomes the command it kills what an earlier run left behind, asks the kernel to be
-killed with its parent, and after several short runs in a row waits: that is the back-off for processes that crash
+no supervisor file. Before it becomes the command it asks the kernel to be killed with its parent, kills what an
+earlier run left behind, and after several short runs in a row waits: that is the back-off for processes that crash
 after they started. Standard library only, since this runs before each start.
 """
 
@@ -61,6 +61,8 @@ def main(path: str) -> None:
     """
     with open(path) as file:  # noqa: PTH123
         launch = json.load(file)
+    if launch["dieWithParent"]:
+        _die_with_parent()
     if launch["once"]:
         os.unlink(path)  # noqa: PTH108 - it holds secrets, and nobody needs it again
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SUPERVISOR_")}
@@ -73,8 +75,6 @@ def main(path: str) -> None:
         environment[marks.PROCESS] = launch["mark"]
     if launch["starts"]:
         _back_off(launch["starts"])
-    if launch["dieWithParent"]:
-        _die_with_parent()
     command = launch["command"]
     try:
         os.chdir(launch["directory"])

@@ -117,6 +117,26 @@ def test_launch_ends_what_an_earlier_run_left(tmp_path: Path, mark: str) -> None
     assert stale.wait(60) == -9
 
 
+def test_launch_dies_with_its_parent_while_it_waits_too(tmp_path: Path, mark: str) -> None:
+    starts, file = tmp_path / "starts", tmp_path / "launch.json"
+    starts.write_text(f"{time.time()}\n" * 8)  # so that it waits for half a minute
+    document = {"command": ["sleep", "600"], "directory": "/", "environment": {}, "mark": None, "once": False}
+    file.write_text(json.dumps(document | {"starts": str(starts), "dieWithParent": True}))
+    code = f"import subprocess; subprocess.Popen({rendering.launch_command(str(file))}); input()"
+    name, _, value = mark.partition("=")
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], env={name: value}, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert parent.stderr is not None
+    assert "waiting 30 s" in parent.stderr.readline()
+    assert len(marks.members(mark)) == 2
+
+    parent.kill()
+    parent.wait()
+
+    until(lambda: not marks.members(mark))
+
+
 @pytest.mark.parametrize(
     ("wrong", "named"), [({"command": ["no-such-program"]}, "no-such-program"), ({"directory": "/no/such"}, "/no/such")]
 )
