@@ -120,7 +120,13 @@ def test_launch_ends_what_an_earlier_run_left(tmp_path: Path, mark: str) -> None
 def test_launch_dies_with_its_parent_while_it_waits_too(tmp_path: Path, mark: str) -> None:
     starts, file = tmp_path / "starts", tmp_path / "launch.json"
     starts.write_text(f"{time.time()}\n" * 8)  # so that it waits for half a minute
-    document = {"command": ["sleep", "600"], "directory": "/", "environment": {}, "mark": None, "once": False}
+    document: dict[str, object] = {
+        "command": ["sleep", "600"],
+        "directory": "/",
+        "environment": {},
+        "mark": None,
+        "once": False,
+    }
     file.write_text(json.dumps(document | {"starts": str(starts), "dieWithParent": True}))
     code = f"import subprocess; subprocess.Popen({rendering.launch_command(str(file))}); input()"
     name, _, value = mark.partition("=")
