@@ -37,6 +37,8 @@ _MADE_BY_THE_SERVER = frozenset(
     | {"PriorityLevelConfiguration"}
 )
 _SYSTEM_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})
+_MADE_LATER = frozenset({"Namespace default", "Service default/kubernetes"})
+"""What the server makes at some time after it has said that it is ready."""
 
 
 @dataclass
@@ -69,7 +71,7 @@ class ApiServer:
             if metadata["uid"] not in self._baseline and metadata["name"] != SCRATCH:
                 place = f"{metadata['namespace']}/" if metadata.get("namespace") else ""
                 found.append(f"{kind.name} {place}{metadata['name']}")
-        return sorted(found)
+        return sorted(one for one in found if one not in _MADE_LATER)
 
     def take_as_given(self) -> None:
         """Let everything that is there now count as the server's own."""

@@ -148,10 +148,15 @@ class Client:
         return found
 
     def list(self, kind: Kind, namespace: str | None = None) -> Iterator[Object]:
-        """Yield the objects of a kind."""
+        """Yield the objects of a kind; there are none of one whose definition is gone."""
         after = ""
         while True:
-            page = self.request("GET", kind.path(namespace), params={"limit": "500", "continue": after})
+            try:
+                page = self.request("GET", kind.path(namespace), params={"limit": "500", "continue": after})
+            except ApiError as error:
+                if error.status == 404:
+                    return
+                raise
             yield from page["items"]
             after = page["metadata"].get("continue", "")
             if not after:
