@@ -39,8 +39,8 @@ class ArmCounts(Value):
     excused: Count = 0
     """Calls without an answer in time that say nothing, since the caller could not go on either: `serving.lateness`."""
     assigned: Count = 0
-    """Independent assignments: draws in a canary (one for the requests of one turn, see `serving.arms`), distinct subjects
-    in an A/B experiment; 0 if unknown."""
+    """Independent assignments: draws in a canary (one for requests that go together, see `serving.arms`), distinct
+    subjects in an A/B experiment; 0 if unknown."""
 
     @property
     def failures(self) -> int:
