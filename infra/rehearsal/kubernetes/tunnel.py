@@ -41,7 +41,8 @@ class Tunnel:
     def lead(self, asked: int, port: int) -> None:
         """Let another server stand for a port from now on.
 
-        The API server keeps connections for its next request; those that are open lead to the server before, and end.
+        The API server keeps connections for its next request; those that are open lead to the server before, and have
+        ended for it when this returns.
         """
         with self._lock:
             self.ports[asked] = port
@@ -50,13 +51,13 @@ class Tunnel:
                     one.shutdown(socket.SHUT_RDWR)
             self._open.clear()
 
-    def closed(self, server: _Connection) -> None:
-        """Forget a connection."""
+    def closed(self, client: _Connection) -> None:
+        """Forget the connection of a client."""
         with self._lock:
-            self._open.discard(server)
+            self._open.discard(client)
 
-    def connected(self, asked: int | None) -> _Connection | None:
-        """Return a connection to what stands for a port, None where nothing does.
+    def connected(self, client: _Connection, asked: int | None) -> _Connection | None:
+        """Return a connection to what stands for a port that a client asks for, None where nothing does.
 
         Raises:
             OSError: it does not answer.
@@ -66,7 +67,7 @@ class Tunnel:
             if port is None:
                 return None
             server = socket.create_connection(("127.0.0.1", port), _SECONDS)
-            self._open.add(server)
+            self._open.add(client)
             return server
 
     def configuration(self) -> str:
@@ -109,7 +110,7 @@ def _serve(client: socket.socket, way: Tunnel) -> None:
     client.settimeout(_SECONDS)
     asked = _asked(client)
     try:
-        server = way.connected(asked)
+        server = way.connected(client, asked)
     except OSError:
         client.sendall(b"HTTP/1.1 502 what stands for this address does not answer\r\n\r\n")
         return
@@ -119,7 +120,7 @@ def _serve(client: socket.socket, way: Tunnel) -> None:
     with server, contextlib.suppress(OSError):
         client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         _pass_on(client, server)
-    way.closed(server)
+    way.closed(client)
 
 
 def _asked(client: socket.socket) -> int | None:
