@@ -8,6 +8,7 @@ the real controller manager does them, and the stand-in waits for it.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 
@@ -20,6 +21,8 @@ _GONE_SECONDS = 15.0
 _GONE_BY_CONTROLLERS_SECONDS = 300.0
 _COUNTED_SECONDS = 15.0
 _POLL_SECONDS = 0.05
+_COUNTING = threading.Lock()
+"""The engine deletes many objects at a time: who counts later must not be overwritten by who began before."""
 _PROTECTING = frozenset({"kubernetes.io/pvc-protection", "kubernetes.io/pv-protection", "foregroundDeletion", "orphan"})
 
 
@@ -68,12 +71,16 @@ def _wait_until_gone(
 
 
 def _release(client: Client, kind: Kind, namespace: str | None, name: str) -> None:
-    client.request(
-        "PATCH",
-        f"{kind.path(namespace)}/{name}",
-        body={"metadata": {"finalizers": None}},
-        content_type="application/merge-patch+json",
-    )
+    _patch(client, f"{kind.path(namespace)}/{name}", {"metadata": {"finalizers": None}})
+
+
+def _patch(client: Client, path: str, body: Object) -> None:
+    """Change an object, if it is still there: another call may have deleted it since it was read."""
+    try:
+        client.request("PATCH", path, body=body, content_type="application/merge-patch+json")
+    except ApiError as error:
+        if error.status != 404:
+            raise
 
 
 def _end_namespace(client: Client, name: str) -> Iterator[str]:
@@ -108,16 +115,13 @@ def count_quotas(client: Client, namespace: str) -> None:
                 return
             time.sleep(_POLL_SECONDS)
         return
-    for quota in client.list(kind, namespace):
-        hard = quota["spec"].get("hard", {})
-        used = {limit: str(_count(client, namespace, limit)) for limit in hard}
-        if quota.get("status") != {"hard": hard, "used": used}:
-            client.request(
-                "PATCH",
-                f"{kind.path(namespace)}/{quota['metadata']['name']}/status",
-                body={"status": {"hard": hard, "used": used}},
-                content_type="application/merge-patch+json",
-            )
+    with _COUNTING:
+        for quota in client.list(kind, namespace):
+            hard = quota["spec"].get("hard", {})
+            used = {limit: str(_count(client, namespace, limit)) for limit in hard}
+            if quota.get("status") != {"hard": hard, "used": used}:
+                path = f"{kind.path(namespace)}/{quota['metadata']['name']}/status"
+                _patch(client, path, {"status": {"hard": hard, "used": used}})
 
 
 def _count(client: Client, namespace: str, limit: str) -> int:
