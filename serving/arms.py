@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 SUBJECT = b"x-subject"
 """Header that names the subject of a sticky assignment, for example a customer's number."""
 
-TOGETHER = 8
+TOGETHER = 4
 """Requests of one turn that fall to one arm by one draw, at most: what a bad candidate gets at once."""
 _MAX_CALLS = 512
 _MAX_SHADOWS = 16
