@@ -91,12 +91,11 @@ class ArmSlot:
         self.compared = self.disagreed = self.labelled = self.wrong = self.shed = self.excused = 0
         self.latency: dict[int, int] = {}
 
-    def observe(self, seconds: float, *, timed: bool = True) -> None:
-        """Count an answer and, unless another's stands for it, how long the arm took for it."""
+    def observe(self, seconds: float) -> None:
+        """Count an answer and how long the arm took for it."""
         self.requests += 1
-        if timed:
-            bucket = bisect_left(EDGES, seconds)
-            self.latency[bucket] = self.latency.get(bucket, 0) + 1
+        bucket = bisect_left(EDGES, seconds)
+        self.latency[bucket] = self.latency.get(bucket, 0) + 1
 
     def fail(self, *, invalid: bool = False) -> None:
         """Count a request that the arm did not answer, or answered with what is no answer."""
