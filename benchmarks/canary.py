@@ -215,6 +215,7 @@ def idle(folder: Path, request: dict[str, Any], requests: int, rounds: int) -> d
                 )  # fmt: skip
                 if kind == "without":
                     served.batcher.slot = _PlainSlot(name, "1")
+                    served.batcher._clock = float  # what a version did beside waiting, only rollouts ask
                 ingress = make(Options(), Bearer(None))
                 ingress.table, ingress.ready = Table.build([served]), True
                 spent = asyncio.run(_answer(ingress, f"/v2/models/{name}/infer", body, requests))
@@ -233,7 +234,7 @@ class _PlainSlot(Slot):
 
     __slots__ = ()
 
-    def observe(self, seconds: float) -> None:
+    def observe(self, seconds: float, _stood: float = 0.0) -> None:
         self.outcomes["ok"] = self.outcomes.get("ok", 0) + 1
         self.buckets[bisect_left(BUCKETS, seconds)] += 1
         self.seconds += seconds
@@ -264,7 +265,7 @@ class _Undivided(Ingress):
         except ProtocolError:
             del headers  # only the division reads them
             raise
-        outputs = await served.batcher.submit(request, request_id, started)
+        outputs = (await served.batcher.submit(request, request_id, started)).outputs
         return codec.encode(request, outputs) if v2 else invocations.encode(codec, outputs)
 
 

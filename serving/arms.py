@@ -4,6 +4,11 @@ A candidate lives in an application of its own and is called with a deadline. Wh
 answer in time, an output that breaks the signature or is not finite) is counted against it, and stable answers the same
 request: the caller does not notice. A candidate may get copies instead, which nobody waits for: one by one, since its
 latency is judged, and none while the replica is busy. Further shadows get theirs in bundles (`serving.shadows`).
+
+Requests without a subject that arrive in one turn of the event loop fall to one arm together: each one to the candidate
+as likely as the split says, but several in one message and one call of its model. The busier a replica, the less a
+canary costs it, and the candidate works on batches as stable does, to whose latency its own is compared. What goes
+together is slow together, so that of each draw one request's latency is counted, in both arms.
 """
 
 import asyncio
@@ -36,6 +41,8 @@ log = logging.getLogger(__name__)
 SUBJECT = b"x-subject"
 """Header that names the subject of a sticky assignment, for example a customer's number."""
 
+TOGETHER = 2
+"""Requests of one turn that fall to one arm by one draw, at most: what a bad candidate gets at once."""
 _MAX_CALLS = 512
 _MAX_SHADOWS = 16
 _MAX_SUBJECTS = 100_000
@@ -43,7 +50,10 @@ _MAX_SUBJECTS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a candidate says: outputs and the seconds that they took inside of it, or why there are none."""
+    """What a candidate says: outputs and the seconds that they took inside of it, or why there are none.
+
+    Seconds in which it only waited for a processor are not among them, see `serving.batching.Answered`.
+    """
 
     outputs: dict[str, NDArray[Any]] | None
     seconds: float = 0.0
@@ -111,6 +121,7 @@ class Remote:
         *,
         synthetic: bool = False,
         awaited: bool = True,
+        timed: bool = True,
     ) -> dict[str, NDArray[Any]] | None:
         """Return the candidate's outputs, or None when it has none that can be given to a caller; both are counted."""
         deadline = self._deadline if awaited else self._patience
@@ -144,7 +155,7 @@ class Remote:
         if problem:
             self._failed(generation, problem, invalid=True)
             return None
-        self.arm(generation).observe(answer.seconds)
+        self.arm(generation).observe(answer.seconds, timed=timed)
         return outputs
 
     def _failed(self, generation: int, why: str, *, invalid: bool = False) -> None:
@@ -182,6 +193,7 @@ class Traffic:
         self.split, self.remote, self._mirror, self._room = split, remote, mirror, room
         self._counters, self._sticky, self._draw = counters, sticky, draw
         self._generation, self._pick, self._mirrored = split.generation, split.pick, any(split.shadows.values())
+        self._arm, self._left, self._turn = "", 0, False
         self._stable = ArmSlot(sent=True)
         self._copies: set[asyncio.Task[None]] = set()
         self._subjects: set[bytes] = set()
@@ -203,14 +215,21 @@ class Traffic:
             ProtocolError: stable could not answer either.
         """
         remote, generation = self.remote, self._generation
-        subject = _subject(headers) if self._sticky else None
-        arm = self._pick(self._draw()) if subject is None else self.split.pick_subject(subject)
+        if self._sticky:
+            subject = _subject(headers)
+            new, timed = self._is_new(subject), True
+            arm = self._pick(self._draw()) if subject is None else self.split.pick_subject(subject)
+        else:
+            new = timed = not self._left
+            if new:
+                self._choose()
+            self._left -= 1
+            arm = self._arm
         chosen = remote if arm == CANDIDATE else None
-        tally = self._own(served) if chosen is None else chosen.arm(generation)
-        if not self._sticky or self._is_new(subject):
-            tally.assigned += 1
+        if new:
+            (self._own(served) if chosen is None else chosen.arm(generation)).assigned += 1
         if chosen is not None:
-            given = await chosen.predict(columns_of(served, request), request.rows, identifier, generation)
+            given = await chosen.predict(columns_of(served, request), request.rows, identifier, generation, timed=timed)
             slot = self._counters.slot(served.name, chosen.codec.version)
             if given is not None:
                 slot.observe(time.perf_counter() - started)
@@ -218,16 +237,16 @@ class Traffic:
             slot.count("failed")
             # The answer of stable in its place is no evidence about stable: it is not counted for its arm.
             instead = await served.batcher.submit(request, identifier, started, OUTSIDE)
-            return _encode(served.codec, request, instead, v2=v2)
+            return _encode(served.codec, request, instead.outputs, v2=v2)
         begun = time.perf_counter()
         try:
-            outputs = await served.batcher.submit(request, identifier, started, generation)
+            outputs, ended, stood = await served.batcher.submit(request, identifier, started, generation)
         except ProtocolError as error:
             # Too many waiting requests say something about the load, nothing about the version.
             if error.status != 503:
                 self._own(served).fail(invalid=error.invalid)
             raise
-        self._own(served).observe(time.perf_counter() - begun)
+        self._own(served).observe(max(0.0, ended - begun - stood), timed=timed)
         if self._mirrored and CANDIDATE in self._mirror.offer(served, request, identifier, outputs, size) and remote:
             self._copy(served, remote, request, identifier, outputs)
         return _encode(served.codec, request, outputs, v2=v2)
@@ -237,6 +256,16 @@ class Traffic:
         for task in tuple(self._copies):
             task.cancel()
         await asyncio.gather(*self._copies, return_exceptions=True)
+
+    def _choose(self) -> None:
+        """Draw the arm of this request, and of those that follow it in this turn of the event loop."""
+        self._arm, self._left = self._pick(self._draw()), TOGETHER
+        if not self._turn:
+            self._turn = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._left, self._turn = 0, False
 
     def _own(self, served: "Served") -> ArmSlot:
         """Return stable's counters. They are kept until they were sent, since to look them up costs every request."""

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any
+from statistics import median_low
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,19 @@ _COMPLAINT_SECONDS = 1.0
 Outputs = dict[str, NDArray[Any]]
 
 
+class Answered(NamedTuple):
+    """What a request gets: an array per output.
+
+    `ended` is when the model had ended, in seconds of the monotonic performance clock. In `stood` seconds before that
+    nobody worked on the request, since the thread had to wait for a processor that others had, see `clock_of`: what a
+    user waits and monitoring shows, but nothing that a version does, so that rollouts do not look at it.
+    """
+
+    outputs: Outputs
+    ended: float
+    stood: float
+
+
 @dataclass(slots=True)
 class Item:
     """One request that waits for its outputs.
@@ -42,18 +56,25 @@ class Item:
     request: Decoded
     id: str
     started: float
-    future: "asyncio.Future[Outputs]"
+    future: "asyncio.Future[Answered]"
     split: int = 0
 
 
 @dataclass(slots=True)
 class Batch:
-    """A batch that was answered: what capture takes over. Arrays hold the rows of all items in order."""
+    """A batch that was answered: what capture takes over. Arrays hold the rows of all items in order.
+
+    `ended` and `stood` are those of `Answered`.
+    """
 
     items: list[Item]
     inputs: Outputs
     outputs: Outputs
     ended: float
+    stood: float = 0.0
+
+
+Result = Batch | tuple[Item, Exception]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +103,21 @@ class Batcher:
     name: str = ""
     _pending: deque[Item] = field(default_factory=deque)
     _scheduled: bool = False
+    _since: tuple[float, float] | None = None
     _running: bool = False
     _joined: bool = False
-    _seconds: float = 0.0
+    _clock: Callable[[], float] = time.perf_counter
+    _lately: deque[float] = field(default_factory=lambda: deque(maxlen=3))
     _sweeper: asyncio.TimerHandle | None = None
     _flying: list[Item] = field(default_factory=list)
     _quiet: float = 0.0
     _unsaid: int = 0
 
-    def submit(self, request: Decoded, identifier: str, started: float, split: int = 0) -> "asyncio.Future[Outputs]":
+    def __post_init__(self) -> None:
+        """Choose the clock."""
+        self._clock = clock_of(self.model)
+
+    def submit(self, request: Decoded, identifier: str, started: float, split: int = 0) -> "asyncio.Future[Answered]":
         """Queue a checked request and return the future of its outputs, an array per output of the signature.
 
         Raises:
@@ -102,13 +129,15 @@ class Batcher:
                 503, f"model {self.name!r}: {len(self._pending)} requests wait already; try again later"
             )
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Outputs] = loop.create_future()
+        future: asyncio.Future[Answered] = loop.create_future()
         self._pending.append(Item(request, identifier, started, future, split))
         if not self._scheduled and not self._running:
             self._scheduled = True
             if self.limits.wait and self._joined:
+                self._since = None
                 loop.call_later(self.limits.wait, self._flush)
             else:
+                self._since = self._now()
                 loop.call_soon(self._flush)
         return future
 
@@ -118,9 +147,9 @@ class Batcher:
         return len(self._pending)
 
     def measured(self, seconds: float) -> None:
-        """Say how long one batch took; decides where the next one runs."""
-        # A slow start is forgotten within a few batches, a lasting change is noticed as fast.
-        self._seconds = seconds if self._seconds == 0 else 0.7 * self._seconds + 0.3 * seconds
+        """Say how many seconds one batch took by the model's clock; decides where the next one runs."""
+        # That one took long is no reason: a slow start is forgotten with the next, a lasting change noticed as fast.
+        self._lately.append(seconds)
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -129,16 +158,15 @@ class Batcher:
             if not items:
                 continue
             self._joined = len(items) > 1
-            if self._seconds > INLINE_SECONDS:
+            if self._lately and median_low(self._lately) > INLINE_SECONDS:
                 self._running = True
                 self._flying = items
                 self._watch()
                 loop = asyncio.get_running_loop()
-                loop.run_in_executor(self.executor, self._run, items).add_done_callback(self._landed)
+                loop.run_in_executor(self.executor, self._timed, items).add_done_callback(self._landed)
             else:
-                started = time.perf_counter()
-                results = self._run(items)
-                self.measured(time.perf_counter() - started)
+                results, seconds = self._timed(items, self._since)
+                self.measured(seconds)
                 self._answer(results)
 
     def _take(self) -> list[Item]:
@@ -155,7 +183,29 @@ class Batcher:
                 rows += item.request.rows
         return items
 
-    def _run(self, items: list[Item]) -> list[Batch | tuple[Item, Exception]]:
+    def _timed(self, items: list[Item], since: tuple[float, float] | None = None) -> tuple[list[Result], float]:
+        """Run a batch; returns also the seconds that this took by the model's own clock.
+
+        Args:
+            items: the batch.
+            since: when this thread began to work on it, see `_now`; now, if it begins with it.
+        """
+        since, begun = since or self._now(), time.perf_counter()
+        results = self._run(items)
+        ended, own = self._now()
+        worked = own - since[1]
+        stood = max(0.0, ended - since[0] - worked)
+        for result in results:
+            if isinstance(result, Batch):
+                result.stood = stood
+        # What came before the batch on this thread is none of the model's. The cheaper clock is good enough for it.
+        return results, max(0.0, worked - (begun - since[0]))
+
+    def _now(self) -> tuple[float, float]:
+        """Return the calling thread's moment, by the performance clock and by the model's own."""
+        return time.perf_counter(), self._clock()
+
+    def _run(self, items: list[Item]) -> list[Result]:
         """Run a batch; if it fails, run each request alone, so that only the one at fault fails."""
         try:
             inputs = self._join([item.request for item in items])
@@ -179,17 +229,16 @@ class Batcher:
             arrays[tensor.name] = part if isinstance(part, np.ndarray) else np.array(part, tensor.dtype)
         return arrays
 
-    def _landed(self, future: "asyncio.Future[list[Batch | tuple[Item, Exception]]]") -> None:
+    def _landed(self, future: "asyncio.Future[tuple[list[Result], float]]") -> None:
         self._running = False
         self._flying = []
-        results = future.result()
-        for result in results:
-            if isinstance(result, Batch):
-                self.measured(result.ended - min(item.started for item in result.items))
+        results, seconds = future.result()
+        self.measured(seconds)
         self._answer(results)
+        self._since = None
         self._flush()
 
-    def _answer(self, results: list[Batch | tuple[Item, Exception]]) -> None:
+    def _answer(self, results: list[Result]) -> None:
         for result in results:
             if isinstance(result, Batch):
                 self._deliver(result)
@@ -214,18 +263,18 @@ class Batcher:
         # Whether missing inputs are taken (`contract.nan`) or not: an answer that is no number is no answer.
         finite = all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in batch.outputs.values())
         if finite and len(batch.items) == 1:
-            self._give(batch.items[0], batch.outputs, batch.ended)
+            self._give(batch, batch.items[0], batch.outputs)
         else:
             start = 0
             for item in batch.items:
                 end = start + item.request.rows
                 part = {name: array[start:end] for name, array in batch.outputs.items()}
-                self._give(item, part, batch.ended, check=not finite)
+                self._give(batch, item, part, check=not finite)
                 start = end
         if self.captured is not None and finite:
             self.captured(batch)
 
-    def _give(self, item: Item, outputs: Outputs, ended: float, *, check: bool = False) -> None:
+    def _give(self, batch: Batch, item: Item, outputs: Outputs, *, check: bool = False) -> None:
         if item.future.done():
             return
         if check:
@@ -235,8 +284,8 @@ class Batcher:
                     message = f"model {self.name!r} gave a value that is not finite in output {name!r}"
                     item.future.set_exception(ProtocolError(500, message, invalid=True))
                     return
-        self.slot.observe(ended - item.started)
-        item.future.set_result(outputs)
+        self.slot.observe(batch.ended - item.started, batch.stood)
+        item.future.set_result(Answered(outputs, batch.ended, batch.stood))
 
     def _watch(self) -> None:
         """Keep a timer while a batch runs in a thread: what takes too long is answered without it."""
@@ -254,3 +303,13 @@ class Batcher:
                 item.future.set_exception(ProtocolError(504, message))
         if self._running or self._pending:
             self._watch()
+
+
+def clock_of(model: Model) -> Callable[[], float]:
+    """Return the clock, in seconds, that says what a model does with the thread that calls it.
+
+    An ONNX graph computes in that thread and does nothing else: its processor time is what it takes, and all beyond
+    that is the machine's, which has others to serve. On a machine with nothing to spare that is most of the time. A
+    pyfunc may wait for whatever it likes, and all of that is its own.
+    """
+    return time.thread_time if model.contract.kind == "onnx" else time.perf_counter

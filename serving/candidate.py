@@ -79,13 +79,14 @@ class CandidateModel:
         try:
             if split is None:
                 outputs = await asyncio.get_running_loop().run_in_executor(self._executor, run, loaded, columns)
+                ended, stood = time.perf_counter(), 0.0
             else:
-                outputs = await batcher.submit(Decoded(ordered, rows), identifier, started, split)
+                outputs, ended, stood = await batcher.submit(Decoded(ordered, rows), identifier, started, split)
         except ProtocolError as error:
             return Answer(None, error=error.message, invalid=error.invalid)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             return Answer(None, error=f"{type(error).__name__}: {error}"[:500])
-        return Answer(outputs, time.perf_counter() - started)
+        return Answer(outputs, max(0.0, ended - started - stood))
 
     async def observe(self, copies: Sequence[Copy]) -> dict[str, Any]:
         """Predict copies of requests and count what becomes of them, see `serving.shadows`."""

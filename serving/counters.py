@@ -34,7 +34,7 @@ class Slot:
     finite; `timeout`; `overload` when too many requests waited.
     """
 
-    __slots__ = ("_new", "buckets", "digest", "fine", "model", "outcomes", "seconds", "version")
+    __slots__ = ("_new", "_own", "buckets", "digest", "fine", "model", "outcomes", "seconds", "version")
 
     def __init__(self, model: str, version: str, digest: str = "") -> None:
         self.model, self.version, self.digest = model, version, digest
@@ -47,14 +47,20 @@ class Slot:
         self.fine = [0] * len(EDGES)
         self.seconds = 0.0
         self._new: list[float] = []
+        self._own: list[float] = []
 
-    def observe(self, seconds: float) -> None:
+    def observe(self, seconds: float, stood: float = 0.0) -> None:
         """Count one answered request and how long it took.
+
+        Args:
+            seconds: all of it, what monitoring shows.
+            stood: seconds of it that rollouts do not look at, see `serving.batching.Answered`.
 
         On the hot path it is only noted. It is put into the histograms by `fold`, many at a time, which costs a tenth.
         """
         self.outcomes["ok"] = self.outcomes.get("ok", 0) + 1
         self._new.append(seconds)
+        self._own.append(seconds - stood)
         if len(self._new) >= _FOLD:
             self.fold()
 
@@ -62,10 +68,10 @@ class Slot:
         """Put what was noted into the histograms; needed before they are read."""
         if not self._new:
             return
-        noted = np.array(self._new)
-        self._new = []
+        noted, own = np.array(self._new), np.array(self._own)
+        self._new, self._own = [], []
         self.buckets = _filled(self.buckets, _BUCKETS, noted)
-        self.fine = _filled(self.fine, _EDGES, noted)
+        self.fine = _filled(self.fine, _EDGES, own)
         self.seconds += float(noted.sum())
 
     def count(self, outcome: Outcome) -> None:
@@ -91,11 +97,12 @@ class ArmSlot:
         self.compared = self.disagreed = self.labelled = self.wrong = self.shed = self.excused = 0
         self.latency: dict[int, int] = {}
 
-    def observe(self, seconds: float) -> None:
-        """Count an answer and how long the arm took for it."""
+    def observe(self, seconds: float, *, timed: bool = True) -> None:
+        """Count an answer and, unless another's stands for it, how long the arm took for it."""
         self.requests += 1
-        bucket = bisect_left(EDGES, seconds)
-        self.latency[bucket] = self.latency.get(bucket, 0) + 1
+        if timed:
+            bucket = bisect_left(EDGES, seconds)
+            self.latency[bucket] = self.latency.get(bucket, 0) + 1
 
     def fail(self, *, invalid: bool = False) -> None:
         """Count a request that the arm did not answer, or answered with what is no answer."""

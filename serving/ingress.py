@@ -154,14 +154,14 @@ class Ingress:
         if served.traffic is not None:
             return await served.traffic.answer(served, request, request_id, started, headers, size=len(body), v2=v2)
         try:
-            outputs = await served.batcher.submit(request, request_id, started)
+            outputs = (await served.batcher.submit(request, request_id, started)).outputs
         except ProtocolError as error:
             instead = served.instead
             if instead is None or error.status != 500:
                 raise
             # Counted against the new version already; the caller need not notice.
             codec = instead.codec
-            outputs = await instead.batcher.submit(request, request_id, time.perf_counter())
+            outputs = (await instead.batcher.submit(request, request_id, time.perf_counter())).outputs
         else:
             if served.mirror is not None:
                 served.mirror.offer(served, request, request_id, outputs, len(body))

@@ -1,6 +1,8 @@
 """The ingress with a candidate beside stable: nobody notices what a candidate does wrong, and it is counted."""
 
 import asyncio
+import math
+import random
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
-from serving.arms import Answer, Remote, Traffic, check_outputs
+from serving.arms import TOGETHER, Answer, Remote, Traffic, check_outputs
 from serving.auth import Bearer
 from serving.batching import Limits
 from serving.candidate import run
@@ -71,6 +73,7 @@ class Stand:
     async def ask(self, **headers: str) -> httpx.Response:
         inputs = {"distance": ("FP32", 600.0), "hour": ("INT64", 9), "carrier": ("BYTES", "UA")}
         body = [{"name": n, "datatype": t, "shape": [1], "data": [v]} for n, (t, v) in inputs.items()]
+        await asyncio.sleep(0)  # what comes over a socket comes in a turn of the loop that the last answer was not in
         return await self.client.post("/v2/models/small/infer", json={"inputs": body}, headers=headers)
 
     async def compared(self, number: int) -> None:
@@ -107,12 +110,43 @@ async def test_candidate_answers_its_share_under_its_own_version(stand: Stand) -
     assert arms[NEW]["latency"] == {"21": versions["2"]}  # the time inside of the arm, not that of the hop
 
 
+async def test_requests_of_one_turn_go_together_and_each_as_often_as_the_split_says(stand: Stand) -> None:
+    traffic = stand.divide(3000)
+    draws: list[float] = []
+    chance = random.Random(3)
+
+    def draw() -> float:
+        draws.append(chance.random())
+        return draws[-1]
+
+    traffic._draw = draw
+    asked = 0
+    for turn in range(300):
+        size, before, begun = 1 + turn % 20, len(draws), len(stand.calls)
+        answers = await asyncio.gather(*(stand.ask() for _ in range(size)))
+        asked += size
+        drawn = draws[before:]
+        assert len(drawn) == math.ceil(size / TOGETHER)
+        together = [min(TOGETHER, size - TOGETHER * number) for number in range(len(drawn))]
+        expected = sum(count for value, count in zip(drawn, together, strict=True) if value >= 0.7)
+        assert sum(answer.json()["model_version"] == "2" for answer in answers) == expected
+        assert len(stand.calls) - begun == expected
+    arms = stand.arms()
+    assert arms[OLD]["requests"] + arms[NEW]["requests"] == asked == 3150
+    assert 0.24 < arms[NEW]["requests"] / asked < 0.36
+    # What goes together is one assignment, and one latency stands for all of it.
+    assert arms[OLD]["assigned"] + arms[NEW]["assigned"] == len(draws)
+    assert sum(arms[NEW]["latency"].values()) == arms[NEW]["assigned"] == sum(value >= 0.7 for value in draws)
+    assert sum(arms[OLD]["latency"].values()) == arms[OLD]["assigned"]
+
+
 async def test_request_that_outlasts_a_report_is_counted_in_the_next_one(stand: Stand) -> None:
     stand.divide(0)
     await stand.ask()
     busy = threading.Event()
     stand.executor.submit(busy.wait, 60)
-    stand.stable.batcher.measured(1.0)  # so slow that it runs in the executor
+    for _ in range(2):
+        stand.stable.batcher.measured(1.0)  # so slow that it runs in the executor
     asked = asyncio.create_task(stand.ask())
     async with asyncio.timeout(60):
         while not stand.stable.batcher._flying:

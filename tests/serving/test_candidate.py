@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
@@ -25,6 +26,7 @@ from serving.replica import Replica
 from serving.runtime.artifact import content_digest, file_hashes
 from serving.shadows import unpack_copies
 from serving.state import Release
+from tests.serving.crowded import crowded
 
 pytestmark = pytest.mark.slow  # a file that takes seconds together
 
@@ -63,6 +65,25 @@ def settings(folder: Path) -> Settings:
 def release_of(folder: Path, version: str = "2") -> Release:
     files = file_hashes(folder)
     return Release(version, content_digest(files), f"file:{folder}", files, "shared")
+
+
+async def test_seconds_of_an_answer_are_those_that_the_candidate_worked(tmp_path: Path, make_artifact: Make) -> None:
+    candidate = CandidateModel(settings(tmp_path), "small", release_of(make_artifact("new", bias=0.1)))
+    await candidate.start()
+    rows = 2_000
+    columns: dict[str, Any] = {name: column * (rows // 2) for name, column in COLUMNS.items()}
+    whole = own = 0.0
+    with crowded():
+        used = time.thread_time()
+        for _ in range(100):
+            begun = time.perf_counter()
+            answer = await candidate.predict(columns, rows, "x", 7)
+            whole += time.perf_counter() - begun
+            own += answer.seconds
+        used = time.thread_time() - used
+    assert whole > 2 * used
+    assert 0 < own <= 1.1 * used
+    candidate.close()
 
 
 async def test_candidate_predicts_as_its_model_does(tmp_path: Path, make_artifact: Make) -> None:

@@ -75,3 +75,13 @@ def test_many_answers_are_all_in_both_histograms() -> None:
     assert {BUCKETS[place]: count for place, count in enumerate(series["buckets"]) if count} == {0.001: 2_000, 0.5: 500}
     assert counts["requests"] == 2_500
     assert counts["latency"] == {str(bucket_of(0.001)): 2_000, str(bucket_of(0.3)): 500}
+
+
+def test_what_a_version_only_waited_for_a_processor_is_monitored_and_not_judged() -> None:
+    counters = Counters()
+    counters.slot("m", "1", "sha256:1").observe(0.3, 0.299)
+    batch = counters.batch({})
+    assert batch is not None
+    series, counts = batch["series"][0], batch["arms"][0]["counts"]
+    assert [BUCKETS[place] for place, count in enumerate(series["buckets"]) if count] == [0.5]
+    assert counts["latency"] == {str(bucket_of(0.3 - 0.299)): 1}

@@ -26,7 +26,8 @@ class ArmCounts(Value):
     invalid: Count = 0
     """Answers that break the signature or are not finite (NaN, infinity)."""
     latency: dict[int, Count] = Field(default_factory=dict)
-    """Buckets of `analysis.histogram`."""
+    """Buckets of `analysis.histogram`, of the version's own time (`serving.batching.Answered`); of answers that went
+    together (`serving.arms`) one is counted."""
     labelled: Count = 0
     """Predictions whose true outcome has arrived."""
     wrong: Count = 0
@@ -39,7 +40,8 @@ class ArmCounts(Value):
     excused: Count = 0
     """Calls without an answer in time that say nothing, since the caller could not go on either: `serving.lateness`."""
     assigned: Count = 0
-    """Independent assignments: requests in a canary, distinct subjects in an A/B experiment; 0 if unknown."""
+    """Independent assignments: draws in a canary (one for requests that go together, see `serving.arms`), distinct
+    subjects in an A/B experiment; 0 if unknown."""
 
     @property
     def failures(self) -> int:
